@@ -1,0 +1,51 @@
+//! The operator on the shared cluster, as Helm installs it from the chart and the images of this build.
+
+use tokio::sync::OnceCell;
+
+use crate::cluster::Cluster;
+use crate::control_plane::ControlPlane;
+use crate::{Context, Failure, Result, site};
+
+/// The namespace of the operator.
+pub const NAMESPACE: &str = "binlog-system";
+/// The operator's account, as the API server names it.
+pub const OPERATOR: &str = "system:serviceaccount:binlog-system:binlog-operator";
+
+/// The shared cluster with the operator running; the first caller installs it.
+pub async fn installed() -> Result<&'static Cluster> {
+    static INSTALLED: OnceCell<Result<()>> = OnceCell::const_new();
+    let cluster = Cluster::shared().await?;
+    let installed = INSTALLED
+        .get_or_init(|| async {
+            import_images(cluster).await?;
+            install(cluster, "--wait --timeout 120s").await
+        })
+        .await;
+    installed.as_ref().map_err(|failure| Failure::new(failure.to_string()))?;
+    Ok(cluster)
+}
+
+/// Installs the chart, with more of Helm's flags.
+pub(crate) async fn install(plane: &ControlPlane, flags: &str) -> Result<()> {
+    // Streams that checkpoint each few seconds may: their tests wait for it.
+    let line = format!(
+        "install binlog-operator charts/binlog-operator -n {NAMESPACE} --create-namespace \
+         --set minConfigMapIntervalSeconds=1 {flags}"
+    );
+    plane.helm(&line.split_whitespace().collect::<Vec<_>>()).await.map(drop)
+}
+
+/// Brings both images of this build to the node.
+pub async fn import_images(cluster: &Cluster) -> Result<()> {
+    let release = site::built("operator")?;
+    let target = release.ancestors().nth(3).context(|| "find the target folder")?;
+    for image in ["binlog-operator.tar", "binlog-worker.tar"] {
+        let archive = target.join("images").join(image);
+        if !archive.exists() {
+            let archive = archive.display();
+            return Err(Failure::new(format!("{archive} is missing; run: e2e/images.sh")));
+        }
+        cluster.import(&archive).await?;
+    }
+    Ok(())
+}

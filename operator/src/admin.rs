@@ -1,0 +1,139 @@
+//! `/livez`, `/readyz` and `/metrics`.
+//!
+//! Alive means that the loops run. Ready means that the Lease can be read and written and, for the
+//! leader, that its caches are filled. A stand-by is ready: leadership is not required, so that a
+//! rollout ends while the one before still leads.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use crds::exposition;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// What the probes read.
+#[derive(Debug, Default)]
+pub struct Health {
+    lease: AtomicBool,
+    leading: AtomicBool,
+    filled: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Health {
+    /// Whether the Lease could just be read, and written where that was our turn.
+    pub fn set_lease(&self, answers: bool) {
+        self.lease.store(answers, Ordering::Relaxed);
+    }
+
+    /// This process leads, with or without an election: from now on the caches must be filled.
+    pub fn set_leading(&self) {
+        self.leading.store(true, Ordering::Relaxed);
+        self.set_lease(true);
+    }
+
+    /// The caches are filled.
+    pub fn set_filled(&self) {
+        self.filled.store(true, Ordering::Relaxed);
+    }
+
+    /// Shutdown has begun.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Why it is not ready, if it is not.
+    pub fn missing(&self) -> Option<&'static str> {
+        let is = |fact: &AtomicBool| fact.load(Ordering::Relaxed);
+        if is(&self.stopping) {
+            Some("the operator ends")
+        } else if !is(&self.lease) {
+            Some("the lease cannot be read or written; see the log")
+        } else if is(&self.leading) && !is(&self.filled) {
+            Some("the caches are not filled yet")
+        } else {
+            None
+        }
+    }
+}
+
+/// Serves until `shutdown`.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .with_state(health)
+        .merge(Router::new().route("/metrics", get(all_metrics)).with_state(metrics));
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+async fn readyz(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    match health.missing() {
+        None => (StatusCode::OK, "ok"),
+        Some(what) => (StatusCode::SERVICE_UNAVAILABLE, what),
+    }
+}
+
+async fn all_metrics(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    match metrics.encode() {
+        Ok(text) => {
+            let (kind, text) = exposition::negotiate(text, accept.unwrap_or_default());
+            (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text)
+        }
+        Err(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(header::CONTENT_TYPE, "text/plain")],
+            "the metrics could not be written\n".to_owned(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standby_is_ready_and_a_leader_is_with_its_caches() {
+        let health = Health::default();
+        assert!(health.missing().is_some_and(|what| what.contains("lease")), "nothing was asked");
+        health.set_lease(true);
+        assert_eq!(health.missing(), None, "a stand-by");
+        health.set_leading();
+        assert!(health.missing().is_some_and(|what| what.contains("caches")));
+        health.set_filled();
+        assert_eq!(health.missing(), None, "a leader");
+        health.set_stopping();
+        assert!(health.missing().is_some());
+    }
+
+    #[test]
+    fn a_leader_that_cannot_renew_is_not_ready_until_it_can() {
+        let health = Health::default();
+        health.set_leading();
+        health.set_filled();
+        health.set_lease(false);
+        assert!(health.missing().is_some_and(|what| what.contains("lease")));
+        health.set_lease(true);
+        assert_eq!(health.missing(), None);
+    }
+}

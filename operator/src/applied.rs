@@ -1,0 +1,122 @@
+//! What was last applied, so that a reconcile in which nothing changed sends nothing.
+//!
+//! Each child carries a digest of what was applied. It is applied again when the digest differs
+//! from what is wanted (an edit of the stream, an upgrade of the operator), when it is gone, and
+//! when its version moved past the one our own write led to (somebody edited the child). The last
+//! is known only to the process that wrote: after a restart the digest is trusted.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// A child as the cache shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Child {
+    /// UID of the object.
+    pub uid: String,
+    /// UID of the stream that owns it, where it has an owner.
+    pub owner_uid: Option<String>,
+    /// Digest of what was applied.
+    pub digest: Option<String>,
+    /// What moves when somebody edits it: the generation where there is one, else the resource
+    /// version; none where the object is written by others all the time.
+    pub version: Option<u64>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// What one write led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    digest: String,
+    child_uid: String,
+    version: Option<u64>,
+}
+
+/// Memory of the children's last writes, by UID of the stream and kind of the child.
+#[derive(Debug, Default)]
+pub struct AppliedBook(Mutex<HashMap<String, HashMap<&'static str, Entry>>>);
+
+impl AppliedBook {
+    /// Whether a child that exists must be written.
+    pub fn is_stale(
+        &self,
+        stream_uid: &str,
+        kind: &'static str,
+        seen: &Child,
+        digest: &str,
+    ) -> bool {
+        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = book.entry(stream_uid.to_owned()).or_default();
+        match entries.get(kind).filter(|entry| entry.child_uid == seen.uid) {
+            // The cache may lag behind our own write.
+            Some(entry) => entry.digest != digest || seen.version > entry.version,
+            None if seen.digest.as_deref() == Some(digest) => {
+                let entry = Entry {
+                    digest: digest.to_owned(),
+                    child_uid: seen.uid.clone(),
+                    version: seen.version,
+                };
+                entries.insert(kind, entry);
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// Notes a write.
+    pub fn note(&self, stream_uid: &str, kind: &'static str, child: &Child, digest: &str) {
+        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = Entry {
+            digest: digest.to_owned(),
+            child_uid: child.uid.clone(),
+            version: child.version,
+        };
+        book.entry(stream_uid.to_owned()).or_default().insert(kind, entry);
+    }
+
+    /// Drops the memory of a stream.
+    pub fn forget(&self, stream_uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(stream_uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn child(version: u64, digest: &str) -> Child {
+        Child {
+            uid: "child".to_owned(),
+            digest: Some(digest.to_owned()),
+            version: Some(version),
+            ..Child::default()
+        }
+    }
+
+    #[test]
+    fn an_unchanged_child_is_not_written_again() {
+        let book = AppliedBook::default();
+        assert!(!book.is_stale("s", "Role", &child(5, "a"), "a"));
+        assert!(!book.is_stale("s", "Role", &child(5, "a"), "a"));
+        assert!(book.is_stale("s", "Role", &child(5, "a"), "b"));
+    }
+
+    #[test]
+    fn an_edited_child_is_written_again_and_our_own_write_is_no_edit() {
+        let book = AppliedBook::default();
+        book.note("s", "Role", &child(7, "a"), "a");
+        assert!(!book.is_stale("s", "Role", &child(5, "old"), "a"), "the cache lags");
+        assert!(!book.is_stale("s", "Role", &child(7, "a"), "a"));
+        assert!(book.is_stale("s", "Role", &child(9, "a"), "a"), "somebody edited it");
+    }
+
+    #[test]
+    fn another_object_of_the_same_name_is_judged_anew() {
+        let book = AppliedBook::default();
+        book.note("s", "Role", &child(7, "a"), "a");
+        let other = Child { uid: "other".to_owned(), digest: None, ..child(8, "a") };
+        assert!(book.is_stale("s", "Role", &other, "a"));
+    }
+}

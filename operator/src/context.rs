@@ -1,0 +1,109 @@
+//! What every reconcile shares.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use jiff::Timestamp;
+use kube::Client;
+use tokio::time::Instant;
+
+use crate::{
+    answers::Answers,
+    applied::AppliedBook,
+    backoff::Backoff,
+    caches::Caches,
+    events::Events,
+    metrics::Metrics,
+    settings::Settings,
+    status::write::{Change, Writes},
+    watched::Observed,
+};
+
+/// Handles, settings and the memory between two reconciles.
+pub struct Context {
+    /// The API.
+    pub client: Client,
+    /// The operator's settings.
+    pub settings: Settings,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Events.
+    pub events: Events,
+    /// Failures in a row.
+    pub backoff: Backoff,
+    /// What the workers last answered.
+    pub answers: Answers,
+    /// What was last applied.
+    pub applied: AppliedBook,
+    /// Status writes of each stream, by UID.
+    pub writes: Mutex<HashMap<String, Written>>,
+    /// The caches, one per watched namespace or one for all.
+    pub caches: OnceLock<Vec<Scope>>,
+}
+
+/// The caches of one namespace, or of all.
+pub struct Scope {
+    /// The namespace; none = all.
+    pub namespace: Option<String>,
+    /// Its caches.
+    pub caches: Arc<Caches>,
+}
+
+/// The status writes of one stream.
+#[derive(Debug, Clone, Default)]
+pub struct Written {
+    /// When they were made.
+    pub writes: Writes,
+    /// Resource version that the last one led to.
+    pub version: Option<u64>,
+}
+
+impl Context {
+    /// The caches that hold `namespace`.
+    pub fn caches(&self, namespace: &str) -> Option<&Arc<Caches>> {
+        let scopes = self.caches.get()?;
+        scopes
+            .iter()
+            .find(|scope| scope.namespace.as_deref().is_none_or(|own| own == namespace))
+            .map(|scope| &scope.caches)
+    }
+
+    /// Every stream that is watched.
+    pub fn all_streams(&self) -> Vec<Arc<Observed>> {
+        self.caches
+            .get()
+            .iter()
+            .flat_map(|scopes| scopes.iter())
+            .flat_map(|scope| scope.caches.streams.state())
+            .collect()
+    }
+
+    /// Now, by the wall clock: for what people read.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// The status writes of a stream.
+    pub fn written(&self, uid: &str) -> Written {
+        let writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.get(uid).cloned().unwrap_or_default()
+    }
+
+    /// Notes a status write and what it was made for.
+    pub fn note_write(&self, uid: &str, change: Change, version: Option<u64>) {
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = writes.entry(uid.to_owned()).or_default();
+        written.writes.note(change, Instant::now());
+        written.version = version.or(written.version);
+    }
+
+    /// Drops the memory of a stream that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.backoff.forget(uid);
+        self.events.forget(uid);
+        self.applied.forget(uid);
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}

@@ -1,0 +1,239 @@
+//! First stage: everything the others need, from the caches. One request at most, and only while
+//! the worker does not speak: the checkpoint object, to show how far it had come.
+
+use std::{sync::Arc, time::Duration};
+
+use crds::checkpoint::Checkpoint;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Resource, ResourceExt};
+use kube_runtime::reflector::{Lookup, ObjectRef, Store};
+
+use super::{Error, build::labels};
+use crate::{
+    answers::Answer,
+    applied::Child,
+    caches::Caches,
+    context::Context,
+    status::voice::STALE_AFTER,
+    watched::{Observed, WatchedDeployment, WatchedPod},
+};
+
+/// Limit of the one request.
+const REQUEST: Duration = Duration::from_secs(5);
+/// How long after the end of its grace a pod is still expected to go.
+const OVERDUE: Duration = Duration::from_secs(15);
+
+/// What is known about a stream's surroundings.
+pub struct Found {
+    /// Every stream.
+    pub all: Vec<Arc<Observed>>,
+    /// Its children.
+    pub children: Children,
+    /// Its Deployment.
+    pub deployment: Option<Arc<WatchedDeployment>>,
+    /// The pod that should be the worker.
+    pub pod: Option<Arc<WatchedPod>>,
+    /// A pod of an older stream of this name that may still write.
+    pub older_pod: Option<String>,
+    /// The worker's last good answer.
+    pub answer: Option<Answer>,
+    /// The checkpoint object's record.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// A stream's children as the caches show them.
+#[derive(Debug, Clone, Default)]
+pub struct Children {
+    /// ServiceAccount.
+    pub service_account: Option<Child>,
+    /// Role.
+    pub role: Option<Child>,
+    /// RoleBinding.
+    pub role_binding: Option<Child>,
+    /// The worker's ConfigMap.
+    pub config: Option<Child>,
+    /// The checkpoint's ConfigMap.
+    pub checkpoint: Option<Child>,
+    /// The archive's claim.
+    pub volume_claim: Option<Child>,
+    /// Deployment.
+    pub deployment: Option<Child>,
+    /// Service.
+    pub service: Option<Child>,
+}
+
+/// Gathers it.
+///
+/// # Errors
+/// When the caches are not filled yet.
+pub async fn dereference(stream: &Observed, context: &Context) -> Result<Found, Error> {
+    let namespace = stream.metadata.namespace.clone().unwrap_or_default();
+    let name = stream.metadata.name.clone().unwrap_or_default();
+    let uid = stream.metadata.uid.clone().unwrap_or_default();
+    let caches = context.caches(&namespace).ok_or(Error::NotWatched)?;
+    caches.filled().await?;
+
+    let children = children(caches, &namespace, &name);
+    let worker = labels::worker(&name);
+    let key = (namespace.clone(), name.clone());
+    let answer = context.answers.get(&key);
+    let speaks = answer.as_ref().is_some_and(|answer| answer.age() <= STALE_AFTER);
+    let checkpoint = match &children.checkpoint {
+        Some(_) if !speaks => read_checkpoint(context, &namespace, &name).await,
+        _ => None,
+    };
+    Ok(Found {
+        all: context.all_streams(),
+        deployment: caches.deployments.get(&ObjectRef::new(&worker).within(&namespace)),
+        pod: worker_pod(caches, &namespace, &name, &uid),
+        older_pod: older_pod(caches, &namespace, &name, &uid, context.now()),
+        children,
+        answer,
+        checkpoint,
+    })
+}
+
+/// The stream's pod: one that is not ending before one that is, the newest of several. Pods of an
+/// older stream of this name do not count.
+pub fn worker_pod(
+    caches: &Caches,
+    namespace: &str,
+    stream: &str,
+    uid: &str,
+) -> Option<Arc<WatchedPod>> {
+    let ours = |pod: &WatchedPod| belongs(pod, namespace, stream) && owner_of(pod) == Some(uid);
+    let pods = caches.pods.state_filter(ours);
+    pods.into_iter().max_by_key(|pod| {
+        let ended = matches!(pod.status.phase.as_deref(), Some("Failed" | "Succeeded"));
+        let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        (!ended, pod.metadata.deletion_timestamp.is_none(), created)
+    })
+}
+
+/// The name of a pod of an older stream of this name that may still write. Two are not waited for: one whose
+/// Deployment was left behind on purpose, for it is taken over and replaces its pod; and one that should have ended by
+/// now, for it is on a node that nobody hears of. The archive's fence holds against both.
+fn older_pod(
+    caches: &Caches,
+    namespace: &str,
+    stream: &str,
+    uid: &str,
+    now: Timestamp,
+) -> Option<String> {
+    let worker = ObjectRef::new(&labels::worker(stream)).within(namespace);
+    let left_behind = caches.deployments.get(&worker).is_some();
+    let older = |pod: &WatchedPod| {
+        belongs(pod, namespace, stream)
+            && owner_of(pod).is_some_and(|owner| owner != uid)
+            && (pod.metadata.deletion_timestamp.is_some() || !left_behind)
+            && may_write(pod, now)
+    };
+    caches.pods.state_filter(older).first().map(|pod| pod.name_any())
+}
+
+/// Whether a container of the pod may still run. A deletion's time is when its grace is over.
+fn may_write(pod: &WatchedPod, now: Timestamp) -> bool {
+    let ended = matches!(pod.status.phase.as_deref(), Some("Failed" | "Succeeded"));
+    let overdue = pod.metadata.deletion_timestamp.as_ref().is_some_and(|by| by.0 + OVERDUE < now);
+    !ended && !overdue
+}
+
+fn belongs(pod: &WatchedPod, namespace: &str, stream: &str) -> bool {
+    pod.metadata.namespace.as_deref() == Some(namespace)
+        && pod.labels().get(labels::STREAM).is_some_and(|label| label == stream)
+}
+
+fn owner_of(pod: &WatchedPod) -> Option<&str> {
+    pod.annotations().get(crds::annotations::OWNER_UID).map(String::as_str)
+}
+
+fn children(caches: &Caches, namespace: &str, name: &str) -> Children {
+    let worker = labels::worker(name);
+    let by_version = |child: &kube::api::ObjectMeta| version(child);
+    Children {
+        service_account: child(&caches.service_accounts, namespace, &worker, by_version),
+        role: child(&caches.roles, namespace, &worker, by_version),
+        role_binding: child(&caches.role_bindings, namespace, &worker, by_version),
+        config: child(&caches.config_maps, namespace, &worker, by_version),
+        checkpoint: child(&caches.config_maps, namespace, &labels::checkpoint(name), |_| None),
+        volume_claim: child(&caches.volume_claims, namespace, &labels::archive(name), |_| None),
+        deployment: child(&caches.deployments, namespace, &worker, generation),
+        service: child(&caches.services, namespace, &worker, by_version),
+    }
+}
+
+fn child<K>(
+    store: &Store<K>,
+    namespace: &str,
+    name: &str,
+    moves: impl Fn(&kube::api::ObjectMeta) -> Option<u64>,
+) -> Option<Child>
+where
+    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + 'static,
+{
+    let object = store.get(&ObjectRef::new(name).within(namespace))?;
+    let meta = object.meta();
+    Some(describe(meta, moves(meta)))
+}
+
+/// A child by its metadata.
+pub fn describe(meta: &kube::api::ObjectMeta, version: Option<u64>) -> Child {
+    let controller = |owner: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference| {
+        owner.controller == Some(true)
+    };
+    Child {
+        uid: meta.uid.clone().unwrap_or_default(),
+        owner_uid: meta
+            .owner_references
+            .iter()
+            .flatten()
+            .find(controller)
+            .map(|owner| owner.uid.clone()),
+        digest: meta.annotations.as_ref().and_then(|all| all.get(labels::DIGEST)).cloned(),
+        version,
+        deleting: meta.deletion_timestamp.is_some(),
+    }
+}
+
+/// The resource version as a number; the API promises that versions of one resource are ordered.
+pub fn version(meta: &kube::api::ObjectMeta) -> Option<u64> {
+    meta.resource_version.as_deref().and_then(|version| version.parse().ok())
+}
+
+/// The generation: moves with the spec only.
+pub fn generation(meta: &kube::api::ObjectMeta) -> Option<u64> {
+    meta.generation.and_then(|generation| u64::try_from(generation).ok())
+}
+
+/// Best effort: what it says is shown, and nothing depends on it.
+async fn read_checkpoint(context: &Context, namespace: &str, name: &str) -> Option<Checkpoint> {
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
+    let object = labels::checkpoint(name);
+    let map = tokio::time::timeout(REQUEST, api.get_opt(&object)).await.ok()?.ok()??;
+    map.data?.values().find_map(|text| Checkpoint::from_json(text).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    fn pod(phase: &str, deleted: Option<Timestamp>) -> WatchedPod {
+        let mut pod = WatchedPod::default();
+        pod.status.phase = Some(phase.to_owned());
+        pod.metadata.deletion_timestamp = deleted.map(Time);
+        pod
+    }
+
+    #[test]
+    fn an_older_pod_is_waited_for_until_it_ended_or_should_have() {
+        let now = Timestamp::UNIX_EPOCH + Duration::from_secs(1_000);
+        assert!(may_write(&pod("Running", None), now));
+        assert!(may_write(&pod("Running", Some(now + Duration::from_secs(60))), now));
+        assert!(may_write(&pod("Pending", Some(now - OVERDUE)), now));
+        assert!(!may_write(&pod("Running", Some(now - OVERDUE - Duration::from_secs(1))), now));
+        assert!(!may_write(&pod("Failed", None), now));
+        assert!(!may_write(&pod("Succeeded", Some(now)), now));
+    }
+}

@@ -1,0 +1,293 @@
+//! The operator's metrics, in OpenMetrics form.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crds::v1alpha1::ConditionStatus;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+
+/// One condition of one stream.
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ConditionLabels {
+    /// Namespace of the stream.
+    pub namespace: String,
+    /// Name of the stream.
+    pub stream: String,
+    /// Type of the condition.
+    pub condition: String,
+}
+
+/// Why one stream is as it is.
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct StreamReasonLabels {
+    /// Namespace of the stream.
+    pub namespace: String,
+    /// Name of the stream.
+    pub stream: String,
+    /// Reason of its Ready condition.
+    pub reason: String,
+}
+
+/// Why a reconcile failed.
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ReasonLabels {
+    /// A word of a closed list, see `controller::Error::reason`.
+    pub reason: String,
+}
+
+/// How a poll of a worker ended.
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct OutcomeLabels {
+    /// `answered` or the kind of failure.
+    pub outcome: String,
+}
+
+/// All series of the operator.
+pub struct Metrics {
+    registry: Registry,
+    /// Reconciles that ended well.
+    pub reconciles: Counter,
+    /// Reconciles that failed, by reason.
+    pub reconcile_errors: Family<ReasonLabels, Counter>,
+    /// Time a reconcile took.
+    pub reconcile_seconds: Histogram,
+    /// Reconciles running now.
+    pub reconciling: Gauge,
+    /// Reconcile requests that the status pollers have handed over and that are not taken yet.
+    pub queued: Gauge,
+    /// Writes of a status.
+    pub status_writes: Counter,
+    /// Statuses that needed no write.
+    pub status_skipped: Counter,
+    /// Statuses that must wait for their turn (two writes a minute).
+    pub status_deferred: Counter,
+    /// Children created or changed.
+    pub children_applied: Counter,
+    /// Polls of workers, by outcome.
+    pub polls: Family<OutcomeLabels, Counter>,
+    /// 1 where this process leads.
+    pub leader: Gauge,
+    /// Streams known.
+    pub streams: Gauge,
+    /// Conditions of each stream: 1 True, 0 False, -1 Unknown.
+    pub conditions: Family<ConditionLabels, Gauge>,
+    reasons: Family<StreamReasonLabels, Gauge>,
+    /// The reason shown of each stream, by namespace and name, so that the next one replaces it.
+    shown: Mutex<HashMap<(String, String), String>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("binlog_operator"),
+            reconciles: Counter::default(),
+            reconcile_errors: Family::default(),
+            reconcile_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            reconciling: Gauge::default(),
+            queued: Gauge::default(),
+            status_writes: Counter::default(),
+            status_skipped: Counter::default(),
+            status_deferred: Counter::default(),
+            children_applied: Counter::default(),
+            polls: Family::default(),
+            leader: Gauge::default(),
+            streams: Gauge::default(),
+            conditions: Family::default(),
+            reasons: Family::default(),
+            shown: Mutex::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        r.register("build", "Version of this program", version);
+        r.register("leader", "1 where this process leads", self.leader.clone());
+        r.register("streams", "Streams known", self.streams.clone());
+        r.register(
+            "stream_condition",
+            "Each condition of each stream: 1 True, 0 False, -1 Unknown",
+            self.conditions.clone(),
+        );
+        r.register(
+            "stream_reason",
+            "1 for the reason of each stream's Ready condition",
+            self.reasons.clone(),
+        );
+        r.register("reconciles", "Reconciles that ended well", self.reconciles.clone());
+        r.register(
+            "reconcile_errors",
+            "Reconciles that failed, by reason",
+            self.reconcile_errors.clone(),
+        );
+        r.register_with_unit(
+            "reconcile_duration",
+            "Time a reconcile took",
+            Unit::Seconds,
+            self.reconcile_seconds.clone(),
+        );
+        r.register("reconciling", "Reconciles running now", self.reconciling.clone());
+        r.register("queued", "Requests of the status pollers not taken yet", self.queued.clone());
+        r.register("status_writes", "Writes of a status", self.status_writes.clone());
+        r.register("status_skipped", "Statuses that needed no write", self.status_skipped.clone());
+        r.register(
+            "status_deferred",
+            "Statuses that had to wait for their turn",
+            self.status_deferred.clone(),
+        );
+        r.register("children_applied", "Children made or changed", self.children_applied.clone());
+        r.register("polls", "Polls of workers, by outcome", self.polls.clone());
+    }
+
+    /// The exposition.
+    ///
+    /// # Errors
+    /// When formatting fails.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// Shows one condition of a stream.
+    pub fn show_condition(
+        &self,
+        namespace: &str,
+        stream: &str,
+        condition: &str,
+        status: ConditionStatus,
+    ) {
+        let value = match status {
+            ConditionStatus::True => 1,
+            ConditionStatus::False => 0,
+            ConditionStatus::Unknown => -1,
+        };
+        self.conditions.get_or_create(&condition_labels(namespace, stream, condition)).set(value);
+    }
+
+    /// Shows why a stream is as it is, in the place of what was shown before.
+    pub fn show_reason(&self, namespace: &str, stream: &str, reason: &str) {
+        let key = (namespace.to_owned(), stream.to_owned());
+        let before = self.shown().insert(key, reason.to_owned());
+        if let Some(before) = before.filter(|before| before != reason) {
+            self.reasons.remove(&reason_labels(namespace, stream, &before));
+        }
+        self.reasons.get_or_create(&reason_labels(namespace, stream, reason)).set(1);
+    }
+
+    /// Drops the series of a stream that is gone.
+    pub fn forget_stream<'a>(
+        &self,
+        namespace: &str,
+        stream: &str,
+        conditions: impl Iterator<Item = &'a str>,
+    ) {
+        for condition in conditions {
+            self.conditions.remove(&condition_labels(namespace, stream, condition));
+        }
+        let shown = self.shown().remove(&(namespace.to_owned(), stream.to_owned()));
+        if let Some(reason) = shown {
+            self.reasons.remove(&reason_labels(namespace, stream, &reason));
+        }
+    }
+
+    fn shown(&self) -> MutexGuard<'_, HashMap<(String, String), String>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one poll.
+    pub fn polled(&self, outcome: &str) {
+        self.polls.get_or_create(&OutcomeLabels { outcome: outcome.to_owned() }).inc();
+    }
+
+    /// Counts one failed reconcile.
+    pub fn failed(&self, reason: &str) {
+        self.reconcile_errors.get_or_create(&ReasonLabels { reason: reason.to_owned() }).inc();
+    }
+}
+
+fn condition_labels(namespace: &str, stream: &str, condition: &str) -> ConditionLabels {
+    ConditionLabels {
+        namespace: namespace.to_owned(),
+        stream: stream.to_owned(),
+        condition: condition.to_owned(),
+    }
+}
+
+fn reason_labels(namespace: &str, stream: &str, reason: &str) -> StreamReasonLabels {
+    StreamReasonLabels {
+        namespace: namespace.to_owned(),
+        stream: stream.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "../../crds/tests/support/exposition.rs"]
+mod told;
+
+#[cfg(test)]
+mod tests {
+    use crds::exposition;
+
+    use super::*;
+
+    /// Metrics of which each has a series.
+    fn all() -> Metrics {
+        let metrics = Metrics::default();
+        metrics.show_condition("shop", "orders", "Ready", ConditionStatus::True);
+        metrics.show_reason("shop", "orders", "Streaming");
+        metrics.polled("answered");
+        metrics.failed("ApplyFailed");
+        metrics.reconcile_seconds.observe(0.1);
+        metrics
+    }
+
+    #[test]
+    fn exposition_shows_one_value_of_a_condition_and_one_reason_and_forgets_with_the_stream() {
+        let metrics = all();
+        metrics.show_condition("shop", "orders", "Ready", ConditionStatus::Unknown);
+        metrics.show_reason("shop", "orders", "StatusStale");
+        let text = metrics.encode().unwrap();
+        let of_the_stream = text.lines().filter(|line| line.contains("orders")).collect::<Vec<_>>();
+        let stream = "namespace=\"shop\",stream=\"orders\"";
+        assert_eq!(
+            of_the_stream,
+            [
+                format!("binlog_operator_stream_condition{{{stream},condition=\"Ready\"}} -1"),
+                format!("binlog_operator_stream_reason{{{stream},reason=\"StatusStale\"}} 1"),
+            ]
+        );
+        metrics.forget_stream("shop", "orders", ["Ready"].into_iter());
+        assert!(!metrics.encode().unwrap().contains("orders"));
+    }
+
+    #[test]
+    fn readme_tells_of_every_metric_and_promtool_finds_no_fault_in_them() {
+        let text = exposition::classic(&all().encode().unwrap());
+        told::is_told_in_the_readme_and_well_formed("operator", &text);
+    }
+}

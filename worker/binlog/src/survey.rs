@@ -1,0 +1,152 @@
+//! Going through a range once to learn how tables were described in it, before it is decoded.
+//!
+//! A table map that names its columns tells the definition also for maps before and behind it that do not, as far as
+//! no statement lies between that may have changed the table.
+//!
+//! - A description is found only for stretches in which no statement may have redefined the table, and all maps that
+//!   name columns say the same (`a_description_ends_at_a_statement_about_the_table`,
+//!   `maps_that_contradict_each_other_describe_nothing` in `tests/suite/descriptions.rs`).
+
+use std::collections::BTreeMap;
+
+use crate::decoder::TableName;
+use crate::description::TableDescription;
+use crate::event::{EventType, HEADER_LENGTH};
+use crate::frame::Frame;
+use crate::inflate;
+use crate::payload::Payload;
+use crate::query;
+use crate::table_map::TableMap;
+use crate::touches::may_redefine;
+
+/// From this event on, a table is described so, or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Number of the event, as the caller counts them.
+    pub event: u64,
+    /// The table.
+    pub table: TableName,
+    /// Its description; `None`: not known.
+    pub description: Option<TableDescription>,
+}
+
+/// How a table was described from one event on.
+struct Part {
+    event: u64,
+    description: Option<TableDescription>,
+    contradicted: bool,
+}
+
+/// See the module's text.
+pub struct Survey {
+    tables: BTreeMap<TableName, Vec<Part>>,
+    inner: Vec<u8>,
+}
+
+impl Survey {
+    /// A survey of these tables.
+    pub fn new(tables: impl IntoIterator<Item = TableName>) -> Self {
+        let tables = tables.into_iter().map(|table| (table, Vec::new())).collect();
+        Self { tables, inner: Vec::new() }
+    }
+
+    /// What lies before event `event` is not known: everything may be different.
+    pub fn begin(&mut self, event: u64) {
+        for parts in self.tables.values_mut() {
+            parts.push(Part::new(event));
+        }
+    }
+
+    /// Takes the next event of the file, which is number `event`.
+    pub fn observe(&mut self, event: u64, frame: &Frame<'_>) {
+        let mut inner = std::mem::take(&mut self.inner);
+        match frame.header.event_type {
+            EventType::TABLE_MAP => self.table_map(frame.body),
+            EventType::QUERY => {
+                let text = query::parse(frame.body).map(|query| query.text);
+                self.statement(event, text.ok());
+            }
+            EventType::QUERY_COMPRESSED => {
+                let query = query::parse(frame.body);
+                let plain = query.and_then(|query| inflate::event(query.text, &mut inner));
+                self.statement(event, plain.ok().map(|()| inner.as_slice()));
+            }
+            EventType::TRANSACTION_PAYLOAD => self.payload(event, frame.body, &mut inner),
+            _ => {}
+        }
+        self.inner = inner;
+    }
+
+    fn table_map(&mut self, body: &[u8]) {
+        let Ok(map) = TableMap::parse(body) else { return };
+        let name = TableName { schema: map.schema.to_owned(), table: map.table.to_owned() };
+        let part = self.tables.get_mut(&name).and_then(|parts| parts.last_mut());
+        let (Some(part), Some(found)) = (part, TableDescription::of(body)) else { return };
+        match &part.description {
+            Some(known) => part.contradicted |= *known != found,
+            None => part.description = Some(found),
+        }
+    }
+
+    /// A statement; `None`: one that cannot be read.
+    fn statement(&mut self, event: u64, text: Option<&[u8]>) {
+        for (table, parts) in &mut self.tables {
+            if text.is_none_or(|text| may_redefine(text, &table.table)) {
+                parts.push(Part::new(event + 1));
+            }
+        }
+    }
+
+    /// A statement inside ends what was known before the payload, and nothing is known within it.
+    fn payload(&mut self, event: u64, body: &[u8], inner: &mut Vec<u8>) {
+        let Ok(mut payload) = Payload::open(body) else {
+            return self.statement_within(event, None);
+        };
+        loop {
+            let header = match payload.next(inner) {
+                Ok(Some(header)) => header,
+                Ok(None) => return,
+                Err(_) => return self.statement_within(event, None),
+            };
+            let body = inner.get(HEADER_LENGTH..).unwrap_or_default();
+            match header.event_type {
+                EventType::TABLE_MAP => self.table_map(body),
+                EventType::QUERY => {
+                    let text = query::parse(body).map(|query| query.text);
+                    self.statement_within(event, text.ok());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn statement_within(&mut self, event: u64, text: Option<&[u8]>) {
+        for (table, parts) in &mut self.tables {
+            if text.is_none_or(|text| may_redefine(text, &table.table)) {
+                parts.push(Part { contradicted: true, ..Part::new(event) });
+                parts.push(Part::new(event + 1));
+            }
+        }
+    }
+
+    /// What was found, in the order of the events.
+    pub fn finish(self) -> Vec<Finding> {
+        let finding = |table: &TableName, part: Part| Finding {
+            event: part.event,
+            table: table.clone(),
+            description: part.description.filter(|_| !part.contradicted),
+        };
+        let all = self.tables.into_iter().flat_map(|(table, parts)| {
+            parts.into_iter().map(move |part| finding(&table, part)).collect::<Vec<_>>()
+        });
+        let mut all: Vec<Finding> = all.collect();
+        all.sort_by_key(|finding| finding.event);
+        all
+    }
+}
+
+impl Part {
+    const fn new(event: u64) -> Self {
+        Self { event, description: None, contradicted: false }
+    }
+}

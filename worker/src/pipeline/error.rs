@@ -1,0 +1,52 @@
+//! Why the stream cannot be assembled further.
+
+use binlog::{FrameError, GroupError};
+use crds::conditions::Reason;
+use crds::position::GtidSet;
+
+/// See the variants. Nothing of what was taken before the error is lost: it can still be cut.
+#[derive(Debug, thiserror::Error)]
+pub enum AssembleError {
+    /// The bytes do not continue the bytes before them.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The order of the events makes no sense.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// Rows could not be sealed.
+    #[error(transparent)]
+    Rows(#[from] changes::BatchError),
+    /// The source serves other bytes than the archive holds.
+    #[error("{file}:{offset} {what}: the source's history is not the one in the archive")]
+    HistoryChanged {
+        /// File of the difference.
+        file: String,
+        /// Offset of the difference.
+        offset: u64,
+        /// What differs.
+        what: &'static str,
+    },
+    /// The file's own list of earlier transactions does not continue what we hold.
+    #[error("{file} does not continue where the file before it ended")]
+    Discontinuity {
+        /// The file.
+        file: String,
+        /// What the source executed and we never saw; `None` = we hold more than the source knows.
+        missing: Option<GtidSet>,
+    },
+}
+
+impl AssembleError {
+    /// The condition's reason.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Frame(FrameError::Checksum { .. }) => Reason::ChecksumMismatch,
+            Self::Frame(FrameError::RawDiscontinuity { .. }) => Reason::RawDiscontinuity,
+            Self::Frame(_) | Self::Group(_) => Reason::ProtocolError,
+            Self::Rows(_) => Reason::DecodingFailed,
+            Self::HistoryChanged { .. } => Reason::DivergentHistory,
+            Self::Discontinuity { missing: Some(_), .. } => Reason::BinlogPurged,
+            Self::Discontinuity { missing: None, .. } => Reason::DivergentHistory,
+        }
+    }
+}

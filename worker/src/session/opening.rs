@@ -1,0 +1,213 @@
+//! The first entries of a session: the lineage, the gap, whatever must stand in the log before the first dump.
+
+use archive::entry::{
+    Consent, FullGtid, GapBody, GapPhase, LineageBody, LineageCause, Missing, Proof, ServerId,
+};
+use archive::{Body, Point, State};
+use crds::conditions::Reason;
+use crds::position::{FilePosition, GtidSet};
+use crds::v1alpha1::OnGap;
+use crds::worker_status::{Phase, StartFacet, StartOrigin};
+use jiff::Timestamp;
+use source::Identity;
+
+use super::decide::{Plan, server_of};
+use super::housekeeping::{GapConsents, handled};
+use super::line::{Line, Place};
+use super::{Ready, SessionEnd};
+use crate::fault::Fault;
+use crate::pipeline::assemble::ResumePoint;
+use crate::pipeline::held::Held;
+use crate::pipeline::prepared::PreparedSet;
+use crate::start::position;
+
+/// The id of the archive's next gap. It names the archive too, so that a consent kept in some manifest is none to
+/// a gap of another archive.
+pub(super) fn gap_id(state: &State) -> String {
+    let archive = state.archive.simple().to_string();
+    format!("gap-{}-{}", state.facts.gap_count + 1, archive.get(..8).unwrap_or_default())
+}
+
+impl Line<'_, '_> {
+    /// Carries the plan out: the entries that must stand before the first dump.
+    pub(super) async fn begin(&mut self, ready: Ready) -> Result<Place, SessionEnd> {
+        let Ready { settings, mut control, facts, plan } = ready;
+        let identity = facts.identity;
+        let resume = match plan {
+            Plan::Resume(resume) => {
+                self.show_start(&resume.at, StartOrigin::Archive);
+                resume
+            }
+            Plan::Fresh => {
+                let start =
+                    position::resolve(&self.config.start, &identity, &mut control, &settings)
+                        .await?;
+                let at = FilePosition::new(start.file.clone(), start.changes_from);
+                let resume = self.open_lineage(&identity, start, LineageCause::Start, None).await?;
+                self.show_start(&at, StartOrigin::Spec);
+                resume
+            }
+            Plan::Switch { consent } => self.switch(&identity, &settings, consent).await?,
+            Plan::Gap { from, oldest, missing } => self.pass_gap(&from, &oldest, missing).await?,
+        };
+        control.close().await;
+        Ok(Place { resume, identity, settings })
+    }
+
+    fn show_start(&self, at: &FilePosition, origin: StartOrigin) {
+        let facet = StartFacet {
+            mode: self.config.start.mode,
+            position: at.clone(),
+            origin,
+            resolved_at: Timestamp::now(),
+        };
+        self.session.board.update(|facts| facts.report.start = Some(facet));
+    }
+
+    pub(super) async fn open_lineage(
+        &mut self,
+        identity: &Identity,
+        start: position::Start,
+        cause: LineageCause,
+        consent: Option<Consent>,
+    ) -> Result<ResumePoint, SessionEnd> {
+        let state = self.committer.durable().borrow().state.clone();
+        let id = state.next_lineage_id(&server_of(identity));
+        let full = |text: String| FullGtid { set: Some(text), list: None };
+        let (held, held_by_server) = match &start.held {
+            Some(Held::Covered(set)) => (Some(full(set.to_string())), None),
+            Some(Held::Seen(set)) => (None, Some(full(set.to_full_text()))),
+            None => (None, None),
+        };
+        let failover = cause == LineageCause::Failover;
+        let body = LineageBody {
+            id: id.clone(),
+            cause,
+            server: ServerId {
+                uuid: identity.server_uuid.map(|uuid| uuid.to_string()),
+                id: identity.server_id,
+                version: identity.version.clone(),
+            },
+            file: start.file.clone(),
+            fde_time: None,
+            from_at: Point::new(id, &start.file, start.changes_from),
+            // Only a proven switch goes on with the archive's set; else the file's head begins a new one.
+            gtid: (!failover).then(|| full(String::new())),
+            held,
+            held_by_server,
+            proof: failover.then(|| Proof {
+                ours: state.gtid.to_string(),
+                executed: identity.executed.to_string(),
+                purged: identity.purged.as_ref().map(ToString::to_string).unwrap_or_default(),
+            }),
+            consent,
+        };
+        tracing::info!(lineage = body.id, file = body.file, ?cause, "lineage opened");
+        self.log(self.committer.append(Body::lineage(body)).await)?;
+        let at = FilePosition::new(start.file, 0);
+        let from = FilePosition::new(at.file.clone(), start.changes_from);
+        Ok(ResumePoint {
+            changes_from: (start.changes_from > 0).then_some(from),
+            at,
+            tail: None,
+            format_time: None,
+            held: start.held,
+            executed: None,
+            prepared: PreparedSet::of(&state.facts.xa),
+            next_file: None,
+        })
+    }
+
+    /// Records the gap; goes over it when the policy or a person says so.
+    async fn pass_gap(
+        &mut self,
+        from: &FilePosition,
+        oldest: &str,
+        missing: Option<GtidSet>,
+    ) -> Result<ResumePoint, SessionEnd> {
+        let state = self.committer.durable().borrow().state.clone();
+        let lineage = state.lineage().unwrap_or_default().to_owned();
+        let point = |at: &FilePosition| Point::new(&lineage, &at.file, at.offset);
+        let to = FilePosition::new(oldest, 0);
+        let known = state
+            .facts
+            .gaps
+            .iter()
+            .find(|gap| gap.phase == GapPhase::Detected && gap.from.position() == *from);
+        let id = known.map_or_else(|| gap_id(&state), |gap| gap.id.clone());
+        let body = |phase, by: &str| GapBody {
+            id: id.clone(),
+            phase,
+            reason: Reason::BinlogPurged.as_str().to_owned(),
+            from: point(from),
+            to: Some(point(&to)),
+            missing: missing
+                .as_ref()
+                .map(|set| Missing { gtid: Some(set.to_string()), ..Missing::default() }),
+            by: by.to_owned(),
+        };
+        if known.is_none() {
+            tracing::error!(gap = id, from = %from, to = %to, "events are gone at the source, gap recorded");
+            let detected = Body::gap(body(GapPhase::Detected, "worker"), None, Vec::new());
+            self.log(self.committer.append(detected).await)?;
+        }
+        let (by, consents) = self.leave_to_pass(&id, from, oldest).await?;
+        let passed = Body::gap(body(GapPhase::Passed, &by), missing, consents);
+        self.log(self.committer.append(passed).await)?;
+        tracing::warn!(gap = id, by, "gap passed");
+        if by != "onGap" {
+            handled(
+                self.session.board,
+                "acknowledge-gap",
+                &id,
+                "the stream went on behind the gap",
+            );
+        }
+        self.session.memory.gap_seen = None;
+        Ok(ResumePoint {
+            at: to,
+            tail: None,
+            format_time: None,
+            changes_from: None,
+            held: None,
+            executed: None,
+            prepared: PreparedSet::of(&state.facts.xa),
+            next_file: None,
+        })
+    }
+
+    /// Waits until `onGap` or a person lets the stream go over the gap.
+    async fn leave_to_pass(
+        &mut self,
+        id: &str,
+        from: &FilePosition,
+        oldest: &str,
+    ) -> Result<(String, Vec<Consent>), SessionEnd> {
+        loop {
+            let config = self.session.config.borrow_and_update().clone();
+            let state = self.committer.durable().borrow().state.clone();
+            if let Some(consent) = GapConsents::new(&config.consents, &state).to(id) {
+                return Ok((consent.by.clone(), vec![consent]));
+            }
+            if config.on_gap == OnGap::Resume {
+                return Ok(("onGap".to_owned(), Vec::new()));
+            }
+            let message = format!(
+                "{from} is purged, the oldest file is {oldest}: what lies between is lost unless a copy of the \
+                 source still has it; acknowledge gap {id} to go on behind it"
+            );
+            self.session.board.enter(Phase::Waiting, Reason::BinlogPurged, &message);
+            Fault::source(Reason::BinlogPurged, message)
+                .show(self.session.board, self.session.metrics);
+            let mut ended = self.committer.ended();
+            tokio::select! {
+                biased;
+                () = self.session.stop.cancelled() => return Err(SessionEnd::Told),
+                _ = ended.wait_for(Option::is_some) => return Err(self.archive_ended()),
+                changed = self.session.config.changed() => if changed.is_err() {
+                    return Err(SessionEnd::Told);
+                },
+            }
+        }
+    }
+}
