@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use crds::conditions::Reason;
+use futures::future::BoxFuture;
 
 pub use rooted::Rooted;
 pub use s3::{S3Settings, S3Store};
@@ -29,6 +30,9 @@ pub enum Create {
     /// The key exists, perhaps with these very bytes (an earlier try whose reply was lost).
     Exists,
 }
+
+/// What a create waits for before its last step.
+pub type Turn = BoxFuture<'static, ()>;
 
 /// By what a store fences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,21 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::ambiguous`] says whether the object may exist all the same.
     async fn create(&self, key: &str, bytes: Bytes) -> Result<Create, StoreError>;
+
+    /// Like [`Store::create`], with as much as can be done before the object is written done before
+    /// `turn`, so that creators who share their turn write at one time.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    async fn create_in_turn(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        turn: Turn,
+    ) -> Result<Create, StoreError> {
+        turn.await;
+        self.create(key, bytes).await
+    }
 
     /// Writes `key`, whether it exists or not. Atomic: a reader sees old or new bytes.
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StoreError>;

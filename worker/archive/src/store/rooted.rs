@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Create, FenceKind, ObjectMeta, Stat, Store, StoreError};
+use super::{Create, FenceKind, ObjectMeta, Stat, Store, StoreError, Turn};
 
 /// Keys are relative to a folder of another store.
 pub struct Rooted {
@@ -28,6 +28,15 @@ impl Rooted {
 impl Store for Rooted {
     async fn create(&self, key: &str, bytes: Bytes) -> Result<Create, StoreError> {
         self.inner.create(&self.key(key), bytes).await
+    }
+
+    async fn create_in_turn(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        turn: Turn,
+    ) -> Result<Create, StoreError> {
+        self.inner.create_in_turn(&self.key(key), bytes, turn).await
     }
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@
 
 mod client;
 mod error;
+mod held;
 mod proxy;
 
 use std::path::PathBuf;
@@ -25,9 +26,10 @@ use aws_smithy_types::base64;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::{Create, FenceKind, ObjectMeta, Stat, Store, StoreClass, StoreError};
+use super::{Create, FenceKind, ObjectMeta, Stat, Store, StoreClass, StoreError, Turn};
 use client::{ClientSlot, StoreClock, proxy_on_the_way};
 use error::{Answer, classify};
+use held::HoldBody;
 pub use proxy::Proxy;
 
 /// Limit of one request, and what is added per MiB of its body.
@@ -157,6 +159,29 @@ impl S3Store {
         answer
     }
 
+    async fn create_held(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        hold: Option<HoldBody>,
+    ) -> Result<Create, StoreError> {
+        let what = self.what("create", key);
+        let client = self.client.get(&what).await?;
+        let length = bytes.len();
+        let mut request = self.put_request(&client, key, bytes).if_none_match("*").customize();
+        if let Some(hold) = hold {
+            request = request.interceptor(hold);
+        }
+        let answer = self.run("create", key, length, async {
+            request.send().await.map_err(|error| classify(&what, &error))
+        });
+        match Box::pin(answer).await {
+            Ok(_) => Ok(Create::Made),
+            Err(Answer::Exists) => Ok(Create::Exists),
+            Err(answer) => Err(answer.into_error(&what)),
+        }
+    }
+
     async fn list_page(
         &self,
         prefix: &str,
@@ -201,18 +226,16 @@ struct Page {
 #[async_trait]
 impl Store for S3Store {
     async fn create(&self, key: &str, bytes: Bytes) -> Result<Create, StoreError> {
-        let what = self.what("create", key);
-        let client = self.client.get(&what).await?;
-        let length = bytes.len();
-        let request = self.put_request(&client, key, bytes).if_none_match("*");
-        let answer = self.run("create", key, length, async {
-            request.send().await.map_err(|error| classify(&what, &error))
-        });
-        match Box::pin(answer).await {
-            Ok(_) => Ok(Create::Made),
-            Err(Answer::Exists) => Ok(Create::Exists),
-            Err(answer) => Err(answer.into_error(&what)),
-        }
+        self.create_held(key, bytes, None).await
+    }
+
+    async fn create_in_turn(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        turn: Turn,
+    ) -> Result<Create, StoreError> {
+        self.create_held(key, bytes, Some(HoldBody::until(turn))).await
     }
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StoreError> {
