@@ -62,10 +62,12 @@ suite() {
   echo "$status $((SECONDS - start))" >"$logs/$name.outcome"
 }
 
-# lane NAME... : one suite after the other
+# lane NAME... : one suite after the other, without those that another lane has begun
 lane() {
   local name
-  for name; do suite "$name"; done
+  for name; do
+    if mkdir "$logs/$name.begun" 2>/dev/null; then suite "$name"; fi
+  done
 }
 
 # outcome NAME... : their lines of the table
@@ -103,7 +105,8 @@ lint() {
 }
 
 # Every file of tests/ that starts something. The harness proves itself first. Then two lanes, for most of what
-# a suite does is wait: one with those that run pods, so that two clusters never share the machine, one with the rest.
+# a suite does is wait. Only one of them runs those with pods, so that two clusters never share the machine; the rest
+# is for whoever is free.
 suites() {
   # With the tests, so that both have the same features: what is tested is what is shipped.
   part build cargo build --release --locked --workspace --bins --tests
@@ -117,11 +120,11 @@ suites() {
       *) if grep -qE 'Cluster::shared|release::installed' "$file"; then pods+=("$name"); else rest+=("$name"); fi ;;
     esac
   done
-  rm -f "$logs"/*.outcome
+  rm -rf "$logs"/*.outcome "$logs"/*.begun
   lane "${first[@]}"
   # In a process group of its own, to be ended with this script.
   set -m
-  lane "${pods[@]}" &
+  lane "${pods[@]}" "${rest[@]}" &
   local beside=$!
   set +m
   # shellcheck disable=SC2064 # the number as it is now
