@@ -8,7 +8,7 @@ use mysql_common::auth::plugins::{AuthProc, ChallengeResponsePlugin, Context};
 use mysql_common::packets::AuthPlugin;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-mod key;
+pub(crate) mod key;
 
 use crate::error::{ServerError, SourceError};
 use crate::handshake::{self, Greeting};

@@ -6,10 +6,14 @@
 
 use std::sync::Arc;
 
-use binlog::{ChangeRow, ChangeSink, EventType, Filter, Framer, HEADER_LENGTH, Header, SinkError};
+use binlog::{
+    ChangeRow, ChangeSink, EventType, Filter, Framer, HEADER_LENGTH, Header, SinkError, TableDescription,
+    TableName,
+};
 use crds::position::FilePosition;
 use fuzz::{Bound, Target, outcome};
 
+use crate::foreign;
 use crate::support::{ALL, FILE, MYSQL, Reader, Recording, event, reseal};
 
 /// Of MySQL, without a number, tagged, of MariaDB: each begins a group.
@@ -37,6 +41,8 @@ fn no_input_panics_hangs_or_allocates_without_bound() {
         Target::new("frames", frames(), PLAIN, read_frames),
         bodies("table maps", PLAIN, shape),
         bodies("rows", INFLATING, rows),
+        bodies("json diffs", PLAIN, |event| event[4] == EventType::PARTIAL_UPDATE_ROWS.0),
+        Target::new("descriptions", descriptions(), PLAIN, read_description),
         bodies("payloads", UNPACKING, payload),
         bodies("statements", PLAIN, query),
         bodies("gtids", PLAIN, gtid),
@@ -137,13 +143,35 @@ fn bodies(name: &'static str, bound: Bound, meant: impl Fn(&[u8]) -> bool) -> Ta
     })
 }
 
-/// The first events of each recording; a byte before them says whether their checksums are mended.
+/// Table maps, as an archive keeps them.
+fn descriptions() -> Vec<Vec<u8>> {
+    let map = |event: &&[u8]| event[4] == EventType::TABLE_MAP.0;
+    let maps = ALL.iter().flat_map(Recording::events).filter(map);
+    maps.map(|event| event[HEADER_LENGTH..event.len() - CHECKSUM].to_vec()).collect()
+}
+
+/// A table described by the input, and the recorded maps of every table as if they were its own.
+fn read_description(input: &[u8]) -> u64 {
+    let Some(description) = TableDescription::of(input) else { return 0 };
+    let mut reader = Reader::new(MYSQL.flavor, Filter::default());
+    let tables = ["numbers", "times", "texts", "diffs", "j", "bare"];
+    for table in tables {
+        let name = TableName { schema: "rec".to_owned(), table: table.to_owned() };
+        reader.decoder.describe(name, description.clone());
+    }
+    let mut rows = Checked::default();
+    let said: Vec<_> = MYSQL.events().into_iter().map(|event| reader.take(event, &mut rows).err()).collect();
+    outcome(&(said, rows, reader.decoder.stopped().len()))
+}
+
+/// The first events of each recording, and small ones whole; a byte before them says whether their checksums are mended.
 fn frames() -> Vec<Vec<u8>> {
     let first = |recording: &Recording| {
         let events = recording.events();
         [&[1][..], &events[..events.len().min(12)].concat()].concat()
     };
-    ALL.iter().map(first).collect()
+    let foreign = foreign::ALL.iter().map(|(_, binlog, ..)| [&[1][..], &binlog[4..]].concat());
+    ALL.iter().map(first).chain(foreign).collect()
 }
 
 fn read_frames(input: &[u8]) -> u64 {

@@ -21,7 +21,7 @@ const BITS: std::ops::RangeInclusive<usize> = 2048..=16384;
 const MOST_EXPONENT_BYTES: usize = 4;
 
 /// The same key in a form without surprises, if `password` bytes can be sealed with it.
-pub(super) fn checked(shown: &[u8], password: usize) -> Result<Vec<u8>, &'static str> {
+pub(crate) fn checked(shown: &[u8], password: usize) -> Result<Vec<u8>, &'static str> {
     const DAMAGED: &str = "cannot be read";
     if shown.len() > MOST_TEXT {
         return Err("is larger than any key in use");
