@@ -18,15 +18,29 @@ fn no_input_panics_hangs_or_allocates_without_bound() {
         Target::new("gtid sets", gtid_sets(), TREE, read_sets),
         Target::new("gtids", gtids(), TREE, read_gtid),
         Target::new("file positions", files(), TREE, read_files),
-        Target::new("checkpoints", vec![include_bytes!("data/checkpoint.json").to_vec()], TREE, |input| {
-            text(input).map_or(0, read_checkpoint)
-        }),
-        Target::new("worker reports", vec![include_bytes!("data/status.json").to_vec()], TREE, |input| {
-            outcome(&serde_json::from_slice::<WorkerStatus>(input).map_err(|error| error.to_string()))
-        }),
-        Target::new("worker configurations", vec![include_bytes!("data/worker.yaml").to_vec()], TREE, |input| {
-            text(input).map_or(0, |text| outcome(&WorkerConfig::from_yaml(text)))
-        }),
+        Target::new(
+            "checkpoints",
+            vec![include_bytes!("data/checkpoint.json").to_vec()],
+            TREE,
+            |input| text(input).map_or(0, read_checkpoint),
+        ),
+        Target::new(
+            "worker reports",
+            vec![include_bytes!("data/status.json").to_vec()],
+            TREE,
+            |input| {
+                outcome(
+                    &serde_json::from_slice::<WorkerStatus>(input)
+                        .map_err(|error| error.to_string()),
+                )
+            },
+        ),
+        Target::new(
+            "worker configurations",
+            vec![include_bytes!("data/worker.yaml").to_vec()],
+            TREE,
+            |input| text(input).map_or(0, |text| outcome(&WorkerConfig::from_yaml(text))),
+        ),
     ];
     fuzz::run(targets).unwrap_or_else(|findings| panic!("{findings}"));
 }
@@ -50,13 +64,15 @@ fn gtid_sets() -> Vec<Vec<u8>> {
 
 /// Two sets, each read back from its text, and all that is done with two.
 fn read_sets(input: &[u8]) -> u64 {
-    let Some((left, right)) = text(input).map(|text| text.split_once('|').unwrap_or((text, ""))) else {
+    let Some((left, right)) = text(input).map(|text| text.split_once('|').unwrap_or((text, "")))
+    else {
         return 0;
     };
     outcome(&FLAVORS.map(|flavor| {
         let sets = [left, right].map(|text| GtidSet::parse(flavor, text));
         for set in sets.iter().flatten() {
-            let again = [set.to_string(), set.to_full_text()].map(|text| GtidSet::parse(flavor, &text));
+            let again =
+                [set.to_string(), set.to_full_text()].map(|text| GtidSet::parse(flavor, &text));
             assert!(again.iter().all(|again| again.as_ref() == Ok(set)), "{set} reads as another");
         }
         let [Ok(left), Ok(right)] = &sets else { return Err(sets.map(|set| set.err())) };
@@ -106,7 +122,10 @@ fn read_checkpoint(text: &str) -> u64 {
     };
     if let Ok(record) = &record {
         let again = Checkpoint::from_json(&record.to_json().unwrap()).unwrap();
-        assert_eq!(Checkpoint { crc32c: String::new(), ..again }, Checkpoint { crc32c: String::new(), ..record.clone() });
+        assert_eq!(
+            Checkpoint { crc32c: String::new(), ..again },
+            Checkpoint { crc32c: String::new(), ..record.clone() }
+        );
     }
     outcome(&record)
 }

@@ -254,7 +254,9 @@ impl Entry {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         let entry: Self = serde_json::from_slice(bytes)?;
         if entry.n > MAX_NUMBER || entry.epoch > MAX_NUMBER {
-            return Err(serde::de::Error::custom("its number or epoch is none that was ever given"));
+            return Err(serde::de::Error::custom(
+                "its number or epoch is none that was ever given",
+            ));
         }
         Ok(entry)
     }

@@ -45,8 +45,11 @@ const SESSIONS: [&[u8]; 5] = [
     recorded!("mariadb-11.8.9.session"),
     recorded!("mariadb-11.8.9-ed25519.session"),
 ];
-const KEYS: [&[u8]; 3] =
-    [recorded!("rsa2048.pkcs8.pem"), recorded!("rsa2048.pkcs1.pem"), recorded!("rsa1024.pkcs8.pem")];
+const KEYS: [&[u8]; 3] = [
+    recorded!("rsa2048.pkcs8.pem"),
+    recorded!("rsa2048.pkcs1.pem"),
+    recorded!("rsa1024.pkcs8.pem"),
+];
 const BINLOGS: [&[u8]; 2] = [
     include_bytes!("../../binlog/tests/data/mysql-9.7.4.binlog"),
     include_bytes!("../../binlog/tests/data/mariadb-11.8.6.binlog"),
@@ -151,7 +154,10 @@ fn said<T: std::fmt::Debug>(result: &Result<T, SourceError>) -> String {
 }
 
 fn greetings() -> Vec<Vec<u8>> {
-    let errors = [&b"\xff\x10\x04Too many connections"[..], b"\xff\xd4\x04#HY000Could not find first log file name in binary log index file"];
+    let errors = [
+        &b"\xff\x10\x04Too many connections"[..],
+        b"\xff\xd4\x04#HY000Could not find first log file name in binary log index file",
+    ];
     let greetings = SESSIONS.iter().map(|session| packets(session).remove(0));
     greetings.chain(errors.map(<[u8]>::to_vec)).collect()
 }
@@ -168,7 +174,8 @@ fn logins() -> Vec<Vec<u8>> {
         let begin: Vec<_> = packets(session).into_iter().take(5).collect();
         logins.extend([0, 1, 2, 4].map(|mode| [vec![mode], joined(&begin)].concat()));
         for key in KEYS {
-            let shown = [vec![begin[0].clone(), vec![1, 4], [&[1], key].concat()], begin.clone()].concat();
+            let shown =
+                [vec![begin[0].clone(), vec![1, 4], [&[1], key].concat()], begin.clone()].concat();
             logins.push([vec![0], joined(&shown)].concat());
         }
     }
@@ -178,10 +185,13 @@ fn logins() -> Vec<Vec<u8>> {
 fn log_in(input: &[u8]) -> u64 {
     let Some((mode, stream)) = input.split_first() else { return 0 };
     let mut packets = packets(stream).into_iter();
-    let Some(Ok(greeting)) = packets.next().map(|packet| Greeting::parse(&packet)) else { return 1 };
+    let Some(Ok(greeting)) = packets.next().map(|packet| Greeting::parse(&packet)) else {
+        return 1;
+    };
     let length = [7, 0, 213, 300][usize::from(mode >> 1 & 3)];
     let password = Secret::new(vec![b'p'; length]);
-    let login = Login { user: "u", password: &password, tls: mode & 1 == 1, certificate: mode & 8 != 0 };
+    let login =
+        Login { user: "u", password: &password, tls: mode & 1 == 1, certificate: mode & 8 != 0 };
     let mut wire = Wire::new(Script::new(packets, 1), 4096, 64 << 10);
     wire.set_sequence(1);
     outcome(&said(&run(auth::log_in(&mut wire, &greeting, &login))))
@@ -190,7 +200,8 @@ fn log_in(input: &[u8]) -> u64 {
 /// A label and what its text holds.
 fn keys() -> Vec<Vec<u8>> {
     let der = |pem: &[u8]| x509_parser::pem::parse_x509_pem(pem).unwrap().1.contents;
-    let labelled = KEYS.iter().enumerate().map(|(nth, pem)| [vec![nth as u8 % 2], der(pem)].concat());
+    let labelled =
+        KEYS.iter().enumerate().map(|(nth, pem)| [vec![nth as u8 % 2], der(pem)].concat());
     labelled.collect()
 }
 
@@ -245,7 +256,11 @@ fn read_answers(input: &[u8]) -> u64 {
         let texts: Vec<String> = rows.rows().filter_map(|row| row.text_at(0)).collect();
         let grants = Grants::parse("u".to_owned(), texts.iter().map(String::as_str));
         let numbers: Vec<_> = rows.rows().map(|row| row.number("Position").ok()).collect();
-        all.push(format!("{rows:?} {grants:?} {} {} {numbers:?}", grants.can_dump(), grants.can_monitor()));
+        all.push(format!(
+            "{rows:?} {grants:?} {} {} {numbers:?}",
+            grants.can_dump(),
+            grants.can_monitor()
+        ));
     }
     outcome(&all)
 }
@@ -271,7 +286,10 @@ fn look_ahead(input: &[u8]) -> u64 {
         held(Flavor::MariaDB, "0-1-100"),
     ];
     let findings = starts.map(|start| {
-        preflight::check(&facts, &Need { server_id: 7, flavor: Some(Flavor::MySQL), start, changes: true })
+        preflight::check(
+            &facts,
+            &Need { server_id: 7, flavor: Some(Flavor::MySQL), start, changes: true },
+        )
     });
     outcome(&(&facts, findings))
 }
@@ -292,10 +310,14 @@ fn dumps() -> Vec<Vec<u8>> {
         rotate[5] = 4;
         rotate.extend_from_slice(b"binlog.000042");
         events.insert(0, rotate);
-        for end in [&b"\xfe\0\0\x02\0"[..], b"\xff\xd4\x04#HY000log event entry exceeded max_allowed_packet"] {
+        for end in [
+            &b"\xfe\0\0\x02\0"[..],
+            b"\xff\xd4\x04#HY000log event entry exceeded max_allowed_packet",
+        ] {
             events.push(end.to_vec());
             streams.push([vec![1], joined(&events)].concat());
-            let numbered = events.iter().enumerate().flat_map(|(nth, event)| framed(event, nth as u8));
+            let numbered =
+                events.iter().enumerate().flat_map(|(nth, event)| framed(event, nth as u8));
             streams.push([0].into_iter().chain(numbered).collect());
             events.pop();
         }
@@ -314,7 +336,8 @@ fn read_dump(input: &[u8]) -> u64 {
 
 fn follow<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> u64 {
     let wire = Wire::new(stream, READ_BUFFER, MAX_EVENT);
-    let mut events = Events { wire, silence: Duration::from_mins(1), position: "b.000001:4".to_owned() };
+    let mut events =
+        Events { wire, silence: Duration::from_mins(1), position: "b.000001:4".to_owned() };
     let mut all = Vec::new();
     loop {
         let event = run(events.next()).map(|event| (event.len(), rotate_target(event)));

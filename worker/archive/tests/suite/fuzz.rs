@@ -114,11 +114,17 @@ fn fold_all(input: &[u8]) -> u64 {
             state = folded.ok().or(state);
         }
         if let Some(state) = state {
-            let facts = (state.lineage(), state.holder(), state.next_lineage_id("x"), state.unwritable.clone());
+            let facts = (
+                state.lineage(),
+                state.holder(),
+                state.next_lineage_id("x"),
+                state.unwritable.clone(),
+            );
             said.push(Err(format!("{facts:?}")));
         }
     }
-    let problems: Vec<_> = lines.iter().map(|line| line.as_ref().err().map(ToString::to_string)).collect();
+    let problems: Vec<_> =
+        lines.iter().map(|line| line.as_ref().err().map(ToString::to_string)).collect();
     outcome(&(said, problems))
 }
 
@@ -137,7 +143,12 @@ fn read_key(input: &[u8]) -> u64 {
     let Ok(key) = std::str::from_utf8(input) else { return 0 };
     let encoded = layout::encode(key);
     assert!(!encoded.contains('/') && encoded != "." && encoded != "..");
-    outcome(&(layout::entry_number(key), layout::epoch_of(key), layout::seq_of(key), layout::raw_range(key)))
+    outcome(&(
+        layout::entry_number(key),
+        layout::epoch_of(key),
+        layout::seq_of(key),
+        layout::raw_range(key),
+    ))
 }
 
 fn lists() -> Vec<Vec<u8>> {

@@ -61,7 +61,8 @@ fn rows_are_those_that_mysqls_own_program_reads() {
         assert!(reader.decoder.stopped().is_empty(), "{name}: {:?}", reader.decoder.stopped());
         let single = |row: &&Row| matches!(row.op, Op::Insert | Op::Update | Op::Delete);
         let ours: Vec<_> = rows.0.iter().filter(single).map(shown).collect();
-        let theirs: Vec<Value> = expected.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+        let theirs: Vec<Value> =
+            expected.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
         assert_eq!(ours.len(), theirs.len(), "{name}");
         for (ours, theirs) in ours.iter().zip(&theirs) {
             assert_eq!(ours, theirs, "{name}");

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use binlog::{
-    ChangeRow, ChangeSink, EventType, Filter, Framer, HEADER_LENGTH, Header, SinkError, TableDescription,
-    TableName,
+    ChangeRow, ChangeSink, EventType, Filter, Framer, HEADER_LENGTH, Header, SinkError,
+    TableDescription, TableName,
 };
 use crds::position::FilePosition;
 use fuzz::{Bound, Target, outcome};
@@ -160,7 +160,8 @@ fn read_description(input: &[u8]) -> u64 {
         reader.decoder.describe(name, description.clone());
     }
     let mut rows = Checked::default();
-    let said: Vec<_> = MYSQL.events().into_iter().map(|event| reader.take(event, &mut rows).err()).collect();
+    let said: Vec<_> =
+        MYSQL.events().into_iter().map(|event| reader.take(event, &mut rows).err()).collect();
     outcome(&(said, rows, reader.decoder.stopped().len()))
 }
 

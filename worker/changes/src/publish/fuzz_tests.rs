@@ -72,7 +72,8 @@ fn versions() -> Vec<Vec<u8>> {
         Line { remove: Some(remove), ..Line::default() },
     ];
     let whole = action::encode(&lines).unwrap();
-    let single = lines.iter().map(|line| action::encode(std::slice::from_ref(line)).unwrap().to_vec());
+    let single =
+        lines.iter().map(|line| action::encode(std::slice::from_ref(line)).unwrap().to_vec());
     single.chain([whole.to_vec()]).collect()
 }
 
@@ -87,7 +88,11 @@ fn read_version(input: &[u8]) -> u64 {
 
 fn checkpoints() -> Vec<Vec<u8>> {
     let files = |count: usize| (0..count).map(|n| (format!("date=x/{n}"), Some(add("a"))));
-    [0, 1, 40].map(|count| checkpoint::write(None, &files(count).collect(), &heads()).unwrap().bytes.to_vec()).to_vec()
+    [0, 1, 40]
+        .map(|count| {
+            checkpoint::write(None, &files(count).collect(), &heads()).unwrap().bytes.to_vec()
+        })
+        .to_vec()
 }
 
 fn read_checkpoint(input: &[u8]) -> u64 {
