@@ -4,7 +4,7 @@
 //! in the place of a recorded event of the kinds the target is about; its group goes on around it as it was
 //! recorded, so that what a damaged table map does to its rows is seen too.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use binlog::{
     ChangeRow, ChangeSink, EventType, Filter, Framer, HEADER_LENGTH, Header, SinkError,
@@ -13,6 +13,7 @@ use binlog::{
 use crds::position::FilePosition;
 use fuzz::{Bound, Target, outcome};
 
+use crate::descriptions::{NO_LOG, reduce};
 use crate::foreign;
 use crate::support::{ALL, FILE, MYSQL, Reader, Recording, event, reseal};
 
@@ -150,19 +151,28 @@ fn descriptions() -> Vec<Vec<u8>> {
     maps.map(|event| event[HEADER_LENGTH..event.len() - CHECKSUM].to_vec()).collect()
 }
 
-/// A table described by the input, and the recorded maps of every table as if they were its own.
+/// Tables described by the input, as the archive would, of a source that logs no names.
 fn read_description(input: &[u8]) -> u64 {
+    static UNNAMED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let ends = |event: &Vec<u8>| matches!(event[4], 3 | 4);
+        reduce(&MYSQL, NO_LOG).into_iter().filter(|event| !ends(event)).collect()
+    });
     let Some(description) = TableDescription::of(input) else { return 0 };
     let mut reader = Reader::new(MYSQL.flavor, Filter::default());
-    let tables = ["numbers", "times", "texts", "diffs", "j", "bare"];
-    for table in tables {
-        let name = TableName { schema: "rec".to_owned(), table: table.to_owned() };
-        reader.decoder.describe(name, description.clone());
-    }
     let mut rows = Checked::default();
-    let said: Vec<_> =
-        MYSQL.events().into_iter().map(|event| reader.take(event, &mut rows).err()).collect();
-    outcome(&(said, rows, reader.decoder.stopped().len()))
+    let mut said = Vec::new();
+    for event in UNNAMED.iter() {
+        if event[4] == EventType::TABLE_MAP.0 {
+            // A statement about a table ends what is known of it: known again before each map.
+            for table in ["numbers", "times", "texts", "diffs", "j"] {
+                let name = TableName { schema: "rec".to_owned(), table: table.to_owned() };
+                reader.decoder.describe(name, description.clone());
+            }
+        }
+        said.extend(reader.take(event, &mut rows).err());
+    }
+    let reasons: Vec<_> = reader.decoder.stopped().values().map(|stop| &stop.reason).collect();
+    outcome(&(said, rows, reasons))
 }
 
 /// The first events of each recording, and small ones whole; a byte before them says whether their checksums are mended.
