@@ -92,7 +92,8 @@ fn describe(reader: &mut Reader, map: &[u8], described: &Map<String, Value>) {
         words.iter().flat_map(|word| [&[word.len() as u8], word.as_bytes()].concat()).collect()
     };
     let field = |code: u8, content: Vec<u8>| [vec![code, content.len() as u8], content].concat();
-    let names: Vec<&str> = columns.iter().map(|words| words[0].trim_end_matches(":hex")).collect();
+    let names: Vec<&str> =
+        columns.iter().map(|words| words[0].split(':').next().unwrap()).collect();
     let mut whole = [map.to_vec(), field(4, strings(&names))].concat();
     // A SET of four, an ENUM of three: as the one recording that has them.
     for (code, count) in [(5, 4), (6, 3)] {

@@ -2,7 +2,7 @@
 log, from what the server's own program prints of them.
 
 A .tables file names the columns, which these binlogs do not: {"schema.table": [[column, members...], ...]}. A column
-that ends in ":hex" holds bytes."""
+that ends in ":hex" holds bytes, one in ":unsigned" is printed in both readings where they differ."""
 import ast, json, pathlib, re, subprocess, sys
 
 here = pathlib.Path(__file__).parent
@@ -19,7 +19,8 @@ def value(text, kind, column, members):
     if kind.startswith("BIT"):
         return int(text[2:-1], 2)
     if "INT" in kind:
-        return int(text.split()[0])
+        signed, *unsigned = re.findall(r"-?\d+", text)
+        return int(unsigned[0] if unsigned and column.endswith(":unsigned") else signed)
     if kind.startswith("DECIMAL"):
         return text
     plain = ast.literal_eval(text)
@@ -48,7 +49,7 @@ def rows(text, tables):
             column, *members = tables[row["table"]][int(cell[1]) - 1]
             # A part of a document: what the whole is cannot be known from a row without the part before.
             if not cell[2].startswith("JSON_"):
-                image[column.removesuffix(":hex")] = value(cell[2], cell[3], column, members)
+                image[column.split(":")[0]] = value(cell[2], cell[3], column, members)
     if row:
         yield row
 
