@@ -373,7 +373,7 @@ mod tests {
         let early = ServerError::parse(b"\xff\x10\x04Too many connections").expect("early ERR");
         assert_eq!((early.code, early.state), (1040, None));
         assert_eq!(ServerError::parse(b"\xff\x10"), None);
-        let long = ServerError::parse(&[&b"\xff\x10\x04"[..], &[b'x'; 1 << 20]].concat());
+        let long = ServerError::parse(&[&b"\xff\x10\x04"[..], &vec![b'x'; 1 << 20]].concat());
         assert_eq!(long.expect("an ERR packet").message.len(), MOST_TEXT);
         assert_eq!(ServerError::parse(b"\x00"), None);
     }
