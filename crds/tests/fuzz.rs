@@ -95,7 +95,7 @@ fn read_gtid(input: &[u8]) -> u64 {
 }
 
 fn files() -> Vec<Vec<u8>> {
-    ["binlog.000001|binlog.1000000", "a.b.000007|a.b.7", "odd|.1"].map(|pair| pair.into()).to_vec()
+    ["binlog.000001|binlog.1000000", "a.b.000007|a.b.7", "odd|.1"].map(Into::into).to_vec()
 }
 
 fn read_files(input: &[u8]) -> u64 {
