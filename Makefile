@@ -8,9 +8,9 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 # How much larger the suites run: rows, kills, streams.
 export SCALE ?= 1
 # Cases of each property, and seconds of each fuzz target, in `make fuzz`. The targets of a crate run at
-# once and four crates have some: an hour in all.
+# once and five crates have some: an hour in all.
 CASES ?= 200000
-FUZZ_SECONDS ?= 900
+FUZZ_SECONDS ?= 720
 
 .PHONY: help check test test-long advisories bench fuzz demo demo-local build images clean
 
@@ -41,7 +41,7 @@ advisories: ## known vulnerabilities in dependencies; needs the network
 bench: ## the worker's figures beside those of its peers; BENCH=AB for some shapes, ROUNDS=5
 	@e2e/bench.sh
 
-fuzz: ## every fuzz target for FUZZ_SECONDS (900: an hour in all), every property with CASES cases (200000)
+fuzz: ## every fuzz target for FUZZ_SECONDS (720: an hour in all), every property with CASES cases (200000)
 	@PROPTEST_CASES=$(CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$${FUZZ_SEED:-$$RANDOM} \
 	  cargo test --release --locked --workspace --exclude e2e -- --nocapture
 

@@ -11,6 +11,8 @@ mod checkpoint;
 #[cfg(test)]
 mod conditions;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod position;
 #[cfg(test)]
 mod schema;

@@ -72,7 +72,7 @@ fn crates_see_only_what_they_may_see() {
         ("binlog", &["crds", "fuzz"]),
         ("source", &["crds", "fuzz"]),
         ("archive", &["crds", "fuzz"]),
-        ("changes", &["crds", "binlog", "archive"]),
+        ("changes", &["crds", "binlog", "archive", "fuzz"]),
         ("worker", &["crds", "binlog", "source", "archive", "changes"]),
     ]);
     let metadata =

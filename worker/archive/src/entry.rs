@@ -36,6 +36,9 @@ use uuid::Uuid;
 pub const ENTRY_FORMAT: u32 = 1;
 /// Most bytes of one entry.
 pub const MAX_ENTRY_BYTES: usize = 1 << 20;
+/// No entry has a larger number or epoch: counting on from one that was read cannot overflow
+/// (`a_number_that_nobody_gave_is_refused` in `tests/suite/fuzz.rs`).
+pub const MAX_NUMBER: u64 = 1 << 62;
 
 /// What an entry does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -249,7 +252,13 @@ impl Entry {
     /// # Errors
     /// The bytes are no entry: torn, or of something else.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(bytes)
+        let entry: Self = serde_json::from_slice(bytes)?;
+        if entry.n > MAX_NUMBER || entry.epoch > MAX_NUMBER {
+            return Err(serde::de::Error::custom(
+                "its number or epoch is none that was ever given",
+            ));
+        }
+        Ok(entry)
     }
 
     /// Every list object that it refers to.

@@ -114,7 +114,7 @@ impl State {
     /// The id that the next lineage gets: ordinal and 8 characters of the server's own id.
     pub fn next_lineage_id(&self, server: &str) -> String {
         let short: String = server.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
-        format!("{:04}-{short}", self.facts.lineage_count + 1)
+        format!("{:04}-{short}", self.facts.lineage_count.saturating_add(1))
     }
 
     /// The instance that made the newest claim.

@@ -10,6 +10,9 @@ use crate::entry::{Entry, RawObject, sha256};
 use crate::log::{ReadError, read_objects};
 use crate::store::{Store, StoreError};
 
+/// No object is larger: one event, of 1 GiB at most, is never split, and whole parts are far smaller.
+const MAX_OBJECT: u64 = 2 << 30;
+
 /// The bytes of `file` from `pos` on that stand in one object with it, as the log's entry names it.
 ///
 /// # Errors
@@ -53,6 +56,9 @@ pub(crate) async fn read(store: &dyn Store, object: &RawObject) -> Result<Vec<u8
         return Err(damaged("its bytes are not those that its entry names".to_owned()));
     }
     let length = object.to.saturating_sub(object.from);
+    if length > MAX_OBJECT {
+        return Err(damaged(format!("no object has {length} bytes")));
+    }
     let unpack = move || -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         // One byte more shows a stream that is longer.

@@ -17,6 +17,8 @@ mod error;
 #[cfg(test)]
 mod fault_tests;
 mod fold;
+#[cfg(test)]
+mod fuzz_tests;
 mod step_back;
 mod table;
 #[cfg(test)]

@@ -2,11 +2,13 @@
 //!
 //! The scrambles are `mysql_common`'s. Only plugins that never show the password to whoever answers
 //! are spoken: `mysql_clear_password` and `mysql_old_password` are refused whatever the server says
-//! (`refuses_to_send_the_password_in_clear`).
+//! (`refuses_to_send_the_password_in_clear`). A server's RSA key is looked at by [`key`] before a plugin is.
 
 use mysql_common::auth::plugins::{AuthProc, ChallengeResponsePlugin, Context};
 use mysql_common::packets::AuthPlugin;
 use tokio::io::{AsyncRead, AsyncWrite};
+
+pub(crate) mod key;
 
 use crate::error::{ServerError, SourceError};
 use crate::handshake::{self, Greeting};
@@ -17,6 +19,8 @@ const OK: u8 = 0x00;
 const MORE_DATA: u8 = 0x01;
 const SWITCH: u8 = 0xfe;
 const ERR: u8 = 0xff;
+const KEY: &str = "the server's RSA key";
+const KEY_MEND: &str = "set source.tls.mode to Required or above, or give the server a key of 2048 bits (caching_sha2_password_public_key_path, sha256_password_public_key_path)";
 
 /// Who logs in, and over what.
 pub(crate) struct Login<'a> {
@@ -50,6 +54,8 @@ struct Exchange<'a> {
     plugin: AuthProc,
     nonce: Vec<u8>,
     login: &'a Login<'a>,
+    /// Whether the last answer asked for the server's RSA key.
+    asked_for_key: bool,
 }
 
 struct Known<'a> {
@@ -86,19 +92,35 @@ impl<'a> Exchange<'a> {
             | AuthPlugin::Ed25519) => known.init().map_err(|_| unsupported())?,
             _ => return Err(unsupported()),
         };
-        Ok(Self { name: name.to_owned(), plugin, nonce: nonce.to_vec(), login })
+        let nonce = nonce.to_vec();
+        Ok(Self { name: name.to_owned(), plugin, nonce, login, asked_for_key: false })
     }
 
     fn answer(&mut self, challenge: &[u8]) -> Result<Option<Vec<u8>>, SourceError> {
+        let failed = |problem| SourceError::Auth {
+            user: self.login.user.to_owned(),
+            plugin: self.name.clone(),
+            problem,
+        };
+        let key;
+        let challenge = if self.asked_for_key {
+            let checked = key::checked(challenge, self.login.password.expose().len());
+            key = checked.map_err(|problem| failed(format!("{KEY} {problem}; {KEY_MEND}")))?;
+            &key
+        } else {
+            challenge
+        };
         let known = Known { login: self.login, nonce: &self.nonce };
-        match self.plugin.run(known, challenge) {
-            Ok(response) => Ok(response.data().map(<[u8]>::to_vec)),
-            Err(error) => Err(SourceError::Auth {
-                user: self.login.user.to_owned(),
-                plugin: self.name.clone(),
-                problem: error.to_string(),
-            }),
-        }
+        let response = self.plugin.run(known, challenge);
+        let response = response.map_err(|error| failed(error.to_string()))?;
+        let answer = response.data().map(<[u8]>::to_vec);
+        self.asked_for_key = !self.login.tls
+            && match &self.plugin {
+                AuthProc::CachingSha2Password(_) => answer.as_deref() == Some(&[2]),
+                AuthProc::Sha256Password(_) => answer.as_deref() == Some(&[1]),
+                _ => false,
+            };
+        Ok(answer)
     }
 
     fn first(&mut self) -> Result<Option<Vec<u8>>, SourceError> {

@@ -26,6 +26,8 @@ const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
 const CONTROL_BUFFER: usize = 16 << 10;
 /// Largest single packet of an answer: a fragmented GTID set is some 100 kB.
 const CONTROL_PACKET: usize = 16 << 20;
+/// Largest packet before the login is over: a greeting, a nonce, an RSA key, a refusal.
+const LOGIN_PACKET: usize = 64 << 10;
 const COM_QUERY: u8 = 0x03;
 const COM_QUIT: u8 = 0x01;
 
@@ -83,7 +85,7 @@ async fn log_in(
 ) -> Result<Connection, SourceError> {
     let address = config.address();
     let doing = || format!("read the greeting of {address}");
-    let mut wire = Wire::new(Transport::Plain(tcp), CONTROL_BUFFER, CONTROL_PACKET);
+    let mut wire = Wire::new(Transport::Plain(tcp), CONTROL_BUFFER, LOGIN_PACKET);
     let packet = wire.packet().await.map_err(|e| SourceError::wire(doing(), e))?;
     if let Some(error) = ServerError::parse(packet) {
         // Too many connections, host blocked: said before the greeting.
@@ -107,6 +109,7 @@ async fn log_in(
         certificate: session.is_some() && config.tls.cert.is_some(),
     };
     auth::log_in(&mut wire, &greeting, &login).await.map_err(|error| late_alert(config, error))?;
+    wire.set_limits(CONTROL_BUFFER, CONTROL_PACKET);
     Ok(Connection {
         wire,
         version: greeting.version,
@@ -135,7 +138,7 @@ async fn upgrade(
         return Err(SourceError::protocol(doing(), "bytes in clear text after the greeting"));
     };
     let (stream, session) = tls.wrap(tcp).await?;
-    let mut wire = Wire::new(Transport::Tls(Box::new(stream)), CONTROL_BUFFER, CONTROL_PACKET);
+    let mut wire = Wire::new(Transport::Tls(Box::new(stream)), CONTROL_BUFFER, LOGIN_PACKET);
     wire.set_sequence(sequence);
     Ok((wire, Some(session)))
 }
@@ -151,6 +154,21 @@ fn late_alert(config: &SourceConfig, error: SourceError) -> SourceError {
 }
 
 impl Connection {
+    /// A connection that is logged in already.
+    #[cfg(test)]
+    pub(crate) fn over(transport: Transport) -> Self {
+        Self {
+            wire: Wire::new(transport, CONTROL_BUFFER, CONTROL_PACKET),
+            version: String::new(),
+            id: 1,
+            address: "db:3306".to_owned(),
+            tls: None,
+            usable: true,
+            server_id: 7,
+            heartbeat: Duration::from_secs(15),
+        }
+    }
+
     /// The server's version as its greeting says it: `5.5.5-10.11.18-MariaDB-log`.
     pub fn version(&self) -> &str {
         &self.version

@@ -46,6 +46,9 @@ impl std::fmt::Display for ServerError {
     }
 }
 
+/// Most of a server's text that is kept; the servers cut theirs at 512 bytes.
+const MOST_TEXT: usize = 4096;
+
 impl ServerError {
     /// Reads the payload of an ERR packet, first byte 0xff. `None` if it is not one.
     pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
@@ -58,6 +61,7 @@ impl ServerError {
             }
             _ => (None, text),
         };
+        let message = &message[..message.len().min(MOST_TEXT)];
         Some(Self { code, state, message: String::from_utf8_lossy(message).into_owned() })
     }
 }
@@ -369,6 +373,8 @@ mod tests {
         let early = ServerError::parse(b"\xff\x10\x04Too many connections").expect("early ERR");
         assert_eq!((early.code, early.state), (1040, None));
         assert_eq!(ServerError::parse(b"\xff\x10"), None);
+        let long = ServerError::parse(&[&b"\xff\x10\x04"[..], &vec![b'x'; 1 << 20]].concat());
+        assert_eq!(long.expect("an ERR packet").message.len(), MOST_TEXT);
         assert_eq!(ServerError::parse(b"\x00"), None);
     }
 

@@ -8,6 +8,8 @@ mod config;
 mod connection;
 mod dump;
 mod error;
+#[cfg(test)]
+mod fuzz_tests;
 mod grants;
 mod handshake;
 mod identity;

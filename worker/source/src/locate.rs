@@ -64,7 +64,7 @@ impl Connection {
 }
 
 /// The file named by a ROTATE without a checksum.
-fn rotate_target(event: &[u8]) -> Option<String> {
+pub(crate) fn rotate_target(event: &[u8]) -> Option<String> {
     if event.get(4) != Some(&ROTATE) {
         return None;
     }

@@ -9,8 +9,10 @@ use crate::wire::Wire;
 
 /// Most rows of one answer: a server has some thousand binlogs at most.
 const MAX_ROWS: usize = 200_000;
-/// Most bytes of one answer, cells only.
+/// Most bytes of one answer, as they lie in memory.
 const MAX_BYTES: usize = 64 << 20;
+/// What a cell takes beyond its bytes: a million empty ones are not nothing.
+const CELL: usize = 32;
 /// Most columns: the protocol's own limit.
 const MAX_COLUMNS: u64 = 4096;
 
@@ -140,11 +142,17 @@ pub(crate) async fn read<S: AsyncRead + Unpin>(
     let count = count
         .filter(|count| (1..=MAX_COLUMNS).contains(count))
         .ok_or_else(|| SourceError::protocol(doing, "an impossible number of columns"))?;
+    let too_large = |limit, unit| SourceError::TooLarge { doing: doing.to_owned(), limit, unit };
+    let mut bytes = 0;
     let mut columns = Vec::new();
     for _ in 0..count {
         let packet = wire.packet().await.map_err(|e| SourceError::wire(doing, e))?;
         let name = column_name(packet)
             .ok_or_else(|| SourceError::protocol(doing, "a column definition cut short"))?;
+        bytes += name.len() + CELL;
+        if bytes > MAX_BYTES {
+            return Err(too_large(MAX_BYTES, "bytes"));
+        }
         columns.push(name);
     }
     let packet = wire.packet().await.map_err(|e| SourceError::wire(doing, e))?;
@@ -153,7 +161,6 @@ pub(crate) async fn read<S: AsyncRead + Unpin>(
     }
     let width = columns.len();
     let mut set = ResultSet { doing: doing.to_owned(), columns: columns.into(), rows: Vec::new() };
-    let mut bytes = 0;
     loop {
         let packet = wire.packet().await.map_err(|e| SourceError::wire(doing, e))?;
         if is_end(packet) {
@@ -164,10 +171,8 @@ pub(crate) async fn read<S: AsyncRead + Unpin>(
         }
         let cells = row(packet, width)
             .ok_or_else(|| SourceError::protocol(doing, "a row that does not fit its columns"))?;
-        bytes += packet.len();
+        bytes += packet.len() + cells.len() * CELL;
         set.rows.push(cells);
-        let too_large =
-            |limit, unit| SourceError::TooLarge { doing: doing.to_owned(), limit, unit };
         if bytes > MAX_BYTES {
             return Err(too_large(MAX_BYTES, "bytes"));
         }

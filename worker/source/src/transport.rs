@@ -19,6 +19,8 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 pub(crate) enum Transport {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    #[cfg(test)]
+    Script(crate::fuzz_tests::Script),
 }
 
 impl AsyncRead for Transport {
@@ -30,6 +32,8 @@ impl AsyncRead for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(context, buf),
+            #[cfg(test)]
+            Self::Script(script) => Pin::new(script).poll_read(context, buf),
         }
     }
 }
@@ -43,6 +47,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(context, buf),
+            #[cfg(test)]
+            Self::Script(script) => Pin::new(script).poll_write(context, buf),
         }
     }
 
@@ -50,6 +56,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(context),
             Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+            #[cfg(test)]
+            Self::Script(script) => Pin::new(script).poll_flush(context),
         }
     }
 
@@ -57,6 +65,8 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            #[cfg(test)]
+            Self::Script(script) => Pin::new(script).poll_shutdown(context),
         }
     }
 }

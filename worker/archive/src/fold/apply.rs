@@ -266,7 +266,7 @@ fn gap(facts: &mut Snapshot, entry: &Entry) -> Result<(), FoldError> {
     let Some(body) = &entry.gap else { return Ok(()) };
     match body.phase {
         GapPhase::Detected => {
-            facts.gap_count += 1;
+            facts.gap_count = facts.gap_count.saturating_add(1);
             facts.gaps.push(open_gap(entry, body));
         }
         GapPhase::Passed => {
@@ -327,7 +327,7 @@ fn lineage(facts: &mut Snapshot, entry: &Entry) -> Result<(), FoldError> {
 }
 
 fn start_lineage(facts: &mut Snapshot, n: u64, body: &LineageBody) {
-    facts.lineage_count += 1;
+    facts.lineage_count = facts.lineage_count.saturating_add(1);
     facts.lineages.push(Stint::of(n, body));
     let surplus = facts.lineages.len().saturating_sub(MAX_STINTS);
     facts.lineages.drain(..surplus);

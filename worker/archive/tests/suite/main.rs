@@ -11,6 +11,7 @@ mod archives;
 mod commit;
 mod common;
 mod config_map;
+mod fuzz;
 mod golden;
 mod interleavings;
 mod prepared;

@@ -52,7 +52,7 @@ fn reduced(body: &[u8], kept: &[u8]) -> Vec<u8> {
 
 /// The fields that MySQL writes with MINIMAL; MariaDB writes none with `NO_LOG`.
 const MINIMAL: &[u8] = &[1, 2, 3, 7];
-const NO_LOG: &[u8] = &[];
+pub const NO_LOG: &[u8] = &[];
 
 fn body(event: &[u8]) -> &[u8] {
     &event[HEADER_LENGTH..event.len() - 4]
@@ -72,7 +72,7 @@ fn maps(recording: &Recording) -> Vec<&'static [u8]> {
 }
 
 /// The recording's events with reduced table maps. Positions are left out: the lengths have changed.
-fn reduce(recording: &Recording, kept: &[u8]) -> Vec<Vec<u8>> {
+pub fn reduce(recording: &Recording, kept: &[u8]) -> Vec<Vec<u8>> {
     let events = recording.events().into_iter();
     let reduce = |bytes: &'static [u8]| {
         let header = Header::parse(bytes).unwrap();

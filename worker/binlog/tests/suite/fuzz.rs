@@ -4,12 +4,17 @@
 //! in the place of a recorded event of the kinds the target is about; its group goes on around it as it was
 //! recorded, so that what a damaged table map does to its rows is seen too.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use binlog::{ChangeRow, ChangeSink, EventType, Filter, Framer, HEADER_LENGTH, Header, SinkError};
+use binlog::{
+    ChangeRow, ChangeSink, EventType, Filter, Framer, HEADER_LENGTH, Header, SinkError,
+    TableDescription, TableName,
+};
 use crds::position::FilePosition;
 use fuzz::{Bound, Target, outcome};
 
+use crate::descriptions::{NO_LOG, reduce};
+use crate::foreign;
 use crate::support::{ALL, FILE, MYSQL, Reader, Recording, event, reseal};
 
 /// Of MySQL, without a number, tagged, of MariaDB: each begins a group.
@@ -37,6 +42,8 @@ fn no_input_panics_hangs_or_allocates_without_bound() {
         Target::new("frames", frames(), PLAIN, read_frames),
         bodies("table maps", PLAIN, shape),
         bodies("rows", INFLATING, rows),
+        bodies("json diffs", PLAIN, |event| event[4] == EventType::PARTIAL_UPDATE_ROWS.0),
+        Target::new("descriptions", descriptions(), PLAIN, read_description),
         bodies("payloads", UNPACKING, payload),
         bodies("statements", PLAIN, query),
         bodies("gtids", PLAIN, gtid),
@@ -137,13 +144,45 @@ fn bodies(name: &'static str, bound: Bound, meant: impl Fn(&[u8]) -> bool) -> Ta
     })
 }
 
-/// The first events of each recording; a byte before them says whether their checksums are mended.
+/// Table maps, as an archive keeps them.
+fn descriptions() -> Vec<Vec<u8>> {
+    let map = |event: &&[u8]| event[4] == EventType::TABLE_MAP.0;
+    let maps = ALL.iter().flat_map(Recording::events).filter(map);
+    maps.map(|event| event[HEADER_LENGTH..event.len() - CHECKSUM].to_vec()).collect()
+}
+
+/// Tables described by the input, as the archive would, of a source that logs no names.
+fn read_description(input: &[u8]) -> u64 {
+    static UNNAMED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let ends = |event: &Vec<u8>| matches!(event[4], 3 | 4);
+        reduce(&MYSQL, NO_LOG).into_iter().filter(|event| !ends(event)).collect()
+    });
+    let Some(description) = TableDescription::of(input) else { return 0 };
+    let mut reader = Reader::new(MYSQL.flavor, Filter::default());
+    let mut rows = Checked::default();
+    let mut said = Vec::new();
+    for event in UNNAMED.iter() {
+        if event[4] == EventType::TABLE_MAP.0 {
+            // A statement about a table ends what is known of it: known again before each map.
+            for table in ["numbers", "times", "texts", "diffs", "j"] {
+                let name = TableName { schema: "rec".to_owned(), table: table.to_owned() };
+                reader.decoder.describe(name, description.clone());
+            }
+        }
+        said.extend(reader.take(event, &mut rows).err());
+    }
+    let reasons: Vec<_> = reader.decoder.stopped().values().map(|stop| &stop.reason).collect();
+    outcome(&(said, rows, reasons))
+}
+
+/// The first events of each recording, and small ones whole; a byte before them says whether their checksums are mended.
 fn frames() -> Vec<Vec<u8>> {
     let first = |recording: &Recording| {
         let events = recording.events();
         [&[1][..], &events[..events.len().min(12)].concat()].concat()
     };
-    ALL.iter().map(first).collect()
+    let foreign = foreign::ALL.iter().map(|(_, binlog, ..)| [&[1][..], &binlog[4..]].concat());
+    ALL.iter().map(first).chain(foreign).collect()
 }
 
 fn read_frames(input: &[u8]) -> u64 {

@@ -49,7 +49,7 @@ proptest! {
 
     #[test]
     fn random_bodies_never_panic(
-        recording in 0..3_usize,
+        recording in 0..ALL.len(),
         bodies in proptest::collection::vec(
             (any::<u8>(), proptest::collection::vec(any::<u8>(), 0..300)), 1..20,
         ),
@@ -67,7 +67,7 @@ proptest! {
 
     #[test]
     fn changed_bytes_never_panic(
-        recording in 0..3_usize,
+        recording in 0..ALL.len(),
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..12),
     ) {
         let count = ALL[recording].events().len();
@@ -83,7 +83,7 @@ proptest! {
 
     #[test]
     fn cut_events_never_panic(
-        recording in 0..3_usize,
+        recording in 0..ALL.len(),
         which in any::<prop::sample::Index>(),
         keep in any::<prop::sample::Index>(),
     ) {

@@ -4,6 +4,7 @@
 
 mod changes;
 mod descriptions;
+mod foreign;
 mod frames;
 mod fuzz;
 mod groups;

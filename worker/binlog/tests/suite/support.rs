@@ -32,7 +32,8 @@ macro_rules! recording {
 pub const MYSQL: Recording = recording!("mysql-9.7.4", Flavor::MySQL);
 pub const MARIADB: Recording = recording!("mariadb-11.8.6", Flavor::MariaDB);
 pub const OLD_MARIADB: Recording = recording!("mariadb-10.11.18", Flavor::MariaDB);
-pub const ALL: [Recording; 3] = [MYSQL, MARIADB, OLD_MARIADB];
+pub const LTS_MARIADB: Recording = recording!("mariadb-11.4.5", Flavor::MariaDB);
+pub const ALL: [Recording; 4] = [MYSQL, MARIADB, OLD_MARIADB, LTS_MARIADB];
 
 impl Recording {
     /// The file's events.

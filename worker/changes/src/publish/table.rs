@@ -15,6 +15,9 @@ use super::PublishError;
 use super::action::{Add, Line, MetaData, Protocol, Txn, decode};
 use super::checkpoint;
 
+/// Versions are signed in Delta: one that is larger is none, and counting on from it would overflow.
+const MAX_VERSION: u64 = i64::MAX as u64;
+
 /// Folder of the Delta log under the stream's root.
 pub(super) const LOG: &str = "changes/_delta_log/";
 /// The hint at the newest checkpoint.
@@ -184,7 +187,7 @@ async fn newest_checkpoint(
 ) -> Result<Option<(u64, checkpoint::Heads)>, PublishError> {
     let hint = store.get(LAST_CHECKPOINT).await?;
     let hint = hint.and_then(|bytes| serde_json::from_slice::<LastCheckpoint>(&bytes).ok());
-    if let Some(hint) = hint.filter(|hint| hint.parts.is_none())
+    if let Some(hint) = hint.filter(|hint| hint.parts.is_none() && hint.version < MAX_VERSION)
         && let Some(heads) = read_heads(store, hint.version).await?
     {
         return Ok(Some((hint.version, heads)));
@@ -195,6 +198,7 @@ async fn newest_checkpoint(
         .iter()
         .filter_map(|meta| meta.key.strip_prefix(LOG)?.strip_suffix(".checkpoint.parquet"))
         .filter_map(|digits| digits.parse().ok())
+        .filter(|version| *version < MAX_VERSION)
         .collect();
     versions.sort_unstable();
     for version in versions.into_iter().rev() {

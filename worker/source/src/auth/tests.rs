@@ -194,3 +194,109 @@ async fn an_unknown_default_plugin_waits_for_the_switch() {
     let (done, ()) = tokio::join!(log_in(&mut wire, &greeting, &login), script);
     done.expect("logged in");
 }
+
+const RSA_2048: &[u8] = include_bytes!("../../tests/data/rsa2048.pkcs8.pem");
+const RSA_2048_PKCS1: &[u8] = include_bytes!("../../tests/data/rsa2048.pkcs1.pem");
+const RSA_1024: &[u8] = include_bytes!("../../tests/data/rsa1024.pkcs8.pem");
+
+/// Logs in without TLS with a password of `length` bytes at a server that shows `key`.
+async fn shown(plugin: &str, key: &[u8], length: usize) -> Result<Vec<u8>, SourceError> {
+    let (mut wire, mut server) = pair();
+    let password = Secret::new(vec![b'p'; length]);
+    let login = Login { user: "u", password: &password, tls: false, certificate: false };
+    let script = async {
+        let response = server.read().await;
+        if plugin == "caching_sha2_password" {
+            server.send(&[MORE_DATA, 4]).await;
+            assert_eq!(server.read().await, [2], "asks for the RSA key");
+        } else {
+            assert_eq!(first_answer(&response), [1], "asks for the RSA key");
+        }
+        server.send(&[&[MORE_DATA], key].concat()).await;
+        let sealed = server.read().await;
+        server.send(&[OK, 0, 0, 2, 0, 0, 0]).await;
+        sealed
+    };
+    let greeting = greeting(plugin);
+    let logged_in = log_in(&mut wire, &greeting, &login);
+    tokio::pin!(logged_in, script);
+    tokio::select! {
+        biased;
+        done = &mut logged_in => done.map(|()| Vec::new()),
+        sealed = &mut script => logged_in.await.map(|()| sealed),
+    }
+}
+
+/// Keys as text around bytes that are none, and keys that nobody should seal with.
+fn bad_keys() -> Vec<Vec<u8>> {
+    use base64::Engine;
+    let text = |label: &str, bytes: &[u8]| {
+        let body = base64::engine::general_purpose::STANDARD.encode(bytes);
+        format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n").into_bytes()
+    };
+    let mut keys = vec![
+        Vec::new(),
+        b"no key".to_vec(),
+        b"-----BEGIN PUBLIC KEY-----\n".to_vec(),
+        b"-----BEGIN PUBLIC KEY-----\n*\n-----END PUBLIC KEY-----\n".to_vec(),
+        vec![b'-'; 100_000],
+        RSA_2048[..RSA_2048.len() / 2].to_vec(),
+        RSA_1024.to_vec(),
+    ];
+    for label in ["PUBLIC KEY", "RSA PUBLIC KEY"] {
+        // Nothing, the wrong tag, lengths beyond the end, a length of 127 bytes, no numbers in it.
+        for bytes in [&[][..], &[0x02, 0], &[0x30], &[0x30, 0x7f], &[0x30, 0xff, 1], &[0x30, 0]] {
+            keys.push(text(label, bytes));
+        }
+    }
+    let big = |bytes: usize| vec![0xff; bytes];
+    for (modulus, exponent) in [
+        (big(1), vec![3]),
+        (big(40), vec![3]),
+        (big(4096), vec![3]),
+        (vec![0; 256], vec![3]),
+        ([big(255), vec![0xfe]].concat(), vec![3]),
+        (big(256), vec![]),
+        (big(256), vec![1]),
+        (big(256), vec![2]),
+        (big(256), big(256)),
+    ] {
+        keys.push(key::written(&modulus, &exponent));
+    }
+    keys
+}
+
+#[tokio::test]
+async fn a_bad_rsa_key_is_an_error() {
+    for plugin in ["caching_sha2_password", "sha256_password"] {
+        for key in bad_keys() {
+            let error = shown(plugin, &key, 2).await.expect_err("refused");
+            assert!(matches!(error, SourceError::Auth { .. }), "{error}");
+            assert!(error.to_string().contains("source.tls.mode"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_sealed_with_the_servers_key_while_it_fits() {
+    for key in [RSA_2048, RSA_2048_PKCS1] {
+        for plugin in ["caching_sha2_password", "sha256_password"] {
+            for (length, fits) in [(1, true), (213, true), (214, false), (300, false)] {
+                let sealed = shown(plugin, key, length).await;
+                assert_eq!(sealed.as_ref().ok().map(Vec::len), fits.then_some(256), "{length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_good_rsa_key_keeps_its_numbers() {
+    use mysql_common::crypto::rsa::PublicKey;
+    for key in [RSA_2048, RSA_2048_PKCS1] {
+        let (shown, checked) = (PublicKey::from_pem(key), key::checked(key, 20));
+        let shown = shown.expect("a key");
+        let handed_on = PublicKey::from_pem(checked.expect("a key")).expect("a key");
+        assert_eq!(handed_on.modulus(), shown.modulus());
+        assert_eq!(handed_on.exponent(), shown.exponent());
+    }
+}

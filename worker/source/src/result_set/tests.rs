@@ -65,3 +65,21 @@ async fn hostile_rows_are_an_error() {
         assert!(matches!(answer, Err(_) | Ok(Answer::Done { .. })));
     }
 }
+
+#[tokio::test]
+async fn hostile_columns_and_cells_have_a_bound() {
+    // Names as long as packets may be, and rows of cells that hold nothing.
+    let name = [&b"\x03def\0\0\0\xfd\0\0\x80"[..], &vec![b'n'; 8 << 20], b"\0\x0c"].concat();
+    let wide = vec![0; 4096];
+    for (count, columns, row) in [
+        (&b"\xfc\x00\x10"[..], vec![name.as_slice(); 9], &b""[..]),
+        (b"\xfc\x00\x10", vec![FILE; 4096], &wide[..]),
+    ] {
+        let rows = vec![row; 600];
+        let all = [&[count][..], &columns, &[END], &rows].concat();
+        let mut stream = stream(&all);
+        stream.set_limits(64, 16 << 20);
+        let answer = read(&mut stream, "test").await;
+        assert!(matches!(answer, Err(SourceError::TooLarge { unit: "bytes", .. })));
+    }
+}

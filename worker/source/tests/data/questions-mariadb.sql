@@ -1,0 +1,11 @@
+SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'server_uuid', 'server_id', 'read_only', 'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'binlog_checksum', 'gtid_domain_id', 'binlog_expire_logs_seconds', 'expire_logs_days', 'log_slave_updates', 'encrypt_binlog', 'lower_case_table_names', 'sync_binlog');
+SHOW BINARY LOGS;
+SHOW BINARY LOG STATUS;
+SELECT @@GLOBAL.gtid_binlog_pos AS executed, BINLOG_GTID_POS('binlog.000001', 4) AS purged;
+SHOW ALL SLAVES STATUS;
+SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now;
+SELECT CURRENT_USER() AS account, CURRENT_ROLE() AS roles;
+SHOW GRANTS;
+SHOW REPLICAS;
+SHOW REPLICA HOSTS;
+XA RECOVER;

@@ -1,0 +1,10 @@
+SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'server_uuid', 'server_id', 'read_only', 'super_read_only', 'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'binlog_row_value_options', 'binlog_checksum', 'gtid_mode', 'gtid_domain_id', 'binlog_expire_logs_seconds', 'binlog_expire_logs_auto_purge', 'log_replica_updates', 'log_slave_updates', 'binlog_encryption', 'lower_case_table_names', 'sync_binlog');
+SHOW BINARY LOGS;
+SHOW BINARY LOG STATUS;
+SELECT @@GLOBAL.gtid_executed AS executed, @@GLOBAL.gtid_purged AS purged;
+SHOW REPLICA STATUS;
+SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS now;
+SELECT CURRENT_USER() AS account, CURRENT_ROLE() AS roles;
+SHOW GRANTS;
+SHOW REPLICAS;
+XA RECOVER;
