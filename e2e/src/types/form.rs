@@ -89,7 +89,7 @@ impl Form {
 }
 
 /// JSON with each number as `{"#": "its text"}`, so that no digit of it is lost.
-pub(super) fn numbers_as_texts(json: &str) -> serde_json::Result<Value> {
+pub fn numbers_as_texts(json: &str) -> serde_json::Result<Value> {
     let mut out = String::with_capacity(json.len());
     let (mut in_string, mut escaped, mut in_number) = (false, false, false);
     for char in json.chars() {
