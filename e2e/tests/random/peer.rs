@@ -72,7 +72,7 @@ pub async fn compare(
     let query = "SELECT ID FROM information_schema.COLLATIONS \
                  WHERE CHARACTER_SET_NAME IN ('utf8mb4', 'utf8mb3', 'utf8', 'ascii')";
     let ids = server.rows(query).await?.into_iter().filter_map(|row| row.into_iter().next()?);
-    let unicode: BTreeSet<u16> = ids.filter_map(|id| id?.parse().ok()).collect();
+    let unicode: BTreeSet<u16> = ids.filter_map(|id| id.parse().ok()).collect();
     let mut agreed = Agreed::default();
     let mut ours = ours.peekable();
     for (file, _) in server.binlogs().await? {
@@ -104,7 +104,8 @@ fn one_file(
     let mut at = 4;
     while let Some(event) = binlog.next() {
         let event = event.context(|| format!("read {file} at {at}"))?;
-        let began = std::mem::replace(&mut at, at + u64::from(event.header().event_size()));
+        let began = at;
+        at += u64::from(event.header().event_size());
         if began < start {
             continue;
         }
@@ -240,8 +241,8 @@ fn judged(kind: ColumnType, is_unicode: bool, ours: &Value, theirs: &BinlogValue
             return Verdict::LeftOut;
         }
         (ColumnType::MYSQL_TYPE_YEAR, _) if number == Some("0") => return Verdict::LeftOut,
-        (_, Theirs::Int(theirs)) => number == Some(&theirs.to_string()),
-        (_, Theirs::UInt(theirs)) => number == Some(&theirs.to_string()),
+        (_, Theirs::Int(theirs)) => number == Some(theirs.to_string().as_str()),
+        (_, Theirs::UInt(theirs)) => number == Some(theirs.to_string().as_str()),
         (_, Theirs::Float(theirs)) => {
             let ours = number.and_then(|ours| ours.parse::<f32>().ok());
             ours.map(f32::to_bits) == Some(theirs.to_bits())
@@ -268,7 +269,7 @@ fn bytes(kind: ColumnType, is_unicode: bool, ours: &Value, theirs: &[u8]) -> Ver
     Verdict::of(match kind {
         ColumnType::MYSQL_TYPE_BIT => {
             let bits = theirs.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-            number == Some(&bits.to_string())
+            number == Some(bits.to_string().as_str())
         }
         ColumnType::MYSQL_TYPE_YEAR => number == text,
         ColumnType::MYSQL_TYPE_NEWDECIMAL => ours.as_str() == text,
@@ -323,7 +324,7 @@ fn same_document(ours: &Value, theirs: &Value) -> bool {
         (Value::Object(ours), Value::Number(theirs)) => {
             let ours = ours.get("#").and_then(Value::as_str);
             let double = ours.and_then(|ours| ours.parse::<f64>().ok());
-            ours == Some(&theirs.to_string()) || theirs.is_f64() && double == theirs.as_f64()
+            ours == Some(theirs.to_string().as_str()) || theirs.is_f64() && double == theirs.as_f64()
         }
         (Value::Object(ours), Value::Object(theirs)) => {
             ours.len() == theirs.len()

@@ -59,7 +59,7 @@ impl Subject {
         if kind.is_mysql() && random.random_ratio(1, 4) {
             columns.push(generated(random));
         }
-        let charset = ["utf8mb4", "latin1", "cp1251", "ucs2"].choose(random).unwrap_or(&"utf8mb4");
+        let charset = ["utf8mb4", "latin1", "cp1251", "ucs2"][random.random_range(0..4)];
         let pinned = columns.len();
         let mut subject =
             Self { name: name.to_owned(), key, unique, columns, pinned, charset, next: 1 };
@@ -101,7 +101,8 @@ impl Subject {
 
     /// A new column under a name that is free, with attributes that its type allows.
     pub fn column(&self, random: &mut StdRng, pool: &Pool) -> Result<Column> {
-        let mut column = pool.draw(random, self.free_name(random))?;
+        let name = self.free_name(random);
+        let mut column = pool.draw(random, name)?;
         attribute(random, &mut column);
         Ok(column)
     }
