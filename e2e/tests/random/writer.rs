@@ -91,9 +91,6 @@ impl Writer {
         let said = self.session.attempt(statement).await?;
         let done = said.is_none();
         self.count += Count { done: done.into(), refused: (!done).into(), definitions: 0 };
-        if let Some(said) = said.filter(|_| std::env::var_os("SHOW_REFUSED").is_some()) {
-            println!("refused: {said}: {}", statement.chars().take(300).collect::<String>());
-        }
         Ok(done)
     }
 
