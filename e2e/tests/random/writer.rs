@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use e2e::server::ServerKind;
 use e2e::types::{Column, Form, Session, quoted};
-use e2e::{Context, Failure, Result};
+use e2e::{Failure, Result};
 use rand::Rng;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -272,9 +272,13 @@ impl Writer {
         subject.columns = columns;
         self.count.definitions += 1;
         if keyed {
-            let touch = format!("UPDATE {} SET step = step + 1", subject.quoted());
-            self.session.run(&touch).await.context(|| format!("behind ALTER .. {actions}"))?;
-            self.count.done += 1;
+            // MariaDB may put values into a column that its own check then refuses: such rows go.
+            let touched =
+                self.run(&format!("UPDATE {} SET step = step + 1", subject.quoted())).await?;
+            if !touched {
+                let gone = self.run(&format!("DELETE FROM {}", subject.quoted())).await?;
+                assert!(gone, "rows that cannot be told are left in {}", subject.name);
+            }
         }
         Ok(())
     }
