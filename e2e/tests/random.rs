@@ -1,9 +1,10 @@
 //! Tables and statements that a seed decides, on every server: the change log, folded, is what the server holds at the
 //! end, value by value, and each row in it is what another decoder reads in the same binlog.
 //!
-//! `SEED=n` repeats a run; a failure is repeated by the seed it printed. Which values the server itself shows is asked
-//! in the change log's own forms (`e2e::types`). Left out: columns that MariaDB generates (README.md), partial row
-//! images (`types`), and what an ALTER makes of the rows of a table without a key, which is emptied before.
+//! `SEED=n` takes other ones, and repeats what a round of `SCALE=10` printed; `TABLES` and `STATEMENTS` narrow it. Which
+//! values the server itself shows is asked in the change log's own forms (`e2e::types`). Left out: columns that MariaDB
+//! generates (README.md), partial row images (`types`), and what an ALTER makes of the rows of a table without a key,
+//! which is emptied before.
 
 #[path = "types/binary.rs"]
 mod binary;
@@ -44,6 +45,8 @@ use writer::{Count, Writer};
 const WRITERS: u64 = 4;
 /// Of so many statements the server may refuse one.
 const REFUSED: u64 = 10;
+/// Of the first round.
+const SEED: u64 = 20_261_127;
 const ARCHIVED: Duration = Duration::from_secs(300);
 
 fn number(variable: &str, otherwise: u64) -> Result<u64> {
@@ -54,7 +57,7 @@ fn number(variable: &str, otherwise: u64) -> Result<u64> {
 }
 
 async fn the_fold_is_what_the_server_holds(kind: ServerKind) -> Result<()> {
-    let seed = number("SEED", rand::random_range(0..1_000_000_000))?;
+    let seed = number("SEED", SEED)?;
     let server = Server::builder(kind).start().await?;
     // Rounds of the short run's size: what a reader of the log holds in memory does not grow with the scale.
     for round in 0..u64::from(site::scale()?) {
@@ -127,6 +130,7 @@ impl<'a> Round<'a> {
             began.elapsed()
         );
         assert!(refused * REFUSED <= done + refused, "{refused} of {done} statements were refused");
+        assert!(agreed.is_mostly_read(), "{agreed}");
         Ok(())
     }
 

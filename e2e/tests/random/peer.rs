@@ -39,13 +39,20 @@ pub struct Agreed {
     differing: Vec<String>,
 }
 
+impl Agreed {
+    /// Whether it could read most events, and most values of them.
+    pub fn is_mostly_read(&self) -> bool {
+        self.undecoded * 2 < self.events && self.left_out * 2 < self.values
+    }
+}
+
 impl fmt::Display for Agreed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { events, undecoded, values, left_out, .. } = self;
         write!(
             f,
-            "{values} values of {events} events agree, {left_out} are known to be read otherwise or undecoded, \
-             {undecoded} events it cannot read"
+            "of {events} events it cannot read {undecoded}; {values} values agree, {left_out} are known to be read \
+             otherwise or given undecoded"
         )
     }
 }
