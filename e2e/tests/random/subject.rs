@@ -168,7 +168,7 @@ fn attribute(random: &mut StdRng, column: &mut Column) {
     }
     let default = column.edges.choose(random).filter(|_| random.random_ratio(1, 3)).cloned();
     if let Some(default) = &default {
-        column.definition += &format!(" DEFAULT ({default})");
+        column.definition = format!("{} DEFAULT ({default})", column.definition);
     }
     // MariaDB asks for a default of what is hidden and may not be NULL.
     if random.random_ratio(1, 8) && (default.is_some() || !column.definition.contains("NOT NULL")) {
