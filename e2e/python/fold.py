@@ -198,4 +198,5 @@ def paths(table):
     return [uri[uri.index("date=") :] for uri in table.file_uris()]
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 //! folds to the server's tables, and nothing that is named is missing.
 
 mod changes;
+mod contents;
 mod images;
 mod log;
 mod raw;
@@ -15,6 +16,7 @@ use crate::server::Server;
 use crate::{Failure, Result};
 
 pub use changes::{Difference, Folded, Table, fold};
+pub use contents::{Contents, Listed, contents};
 pub use images::{Change, changes};
 pub use log::{LogFacts, RawObject, check_log};
 pub use raw::check_raw;

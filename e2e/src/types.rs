@@ -13,7 +13,7 @@ use crate::oracle::Change;
 use crate::server::Server;
 use crate::{Context, Failure, Result};
 
-pub use form::Form;
+pub use form::{Form, numbers_as_texts};
 use image::check_whole;
 pub use image::{Disagreements, check_present};
 
@@ -46,13 +46,22 @@ impl Session {
 
     /// Runs one statement.
     pub async fn run(&mut self, statement: &str) -> Result<()> {
-        let shown: String = statement.chars().take(300).collect();
-        self.connection.query_drop(statement).await.context(|| format!("run {shown}"))
+        let run = self.connection.query_drop(statement).await;
+        run.context(|| format!("run {}", shortened(statement)))
+    }
+
+    /// Runs one statement, which the server may refuse; what it says then.
+    pub async fn attempt(&mut self, statement: &str) -> Result<Option<String>> {
+        match self.connection.query_drop(statement).await {
+            Ok(()) => Ok(None),
+            Err(mysql_async::Error::Server(refusal)) => Ok(Some(refusal.to_string())),
+            Err(error) => Err(error).context(|| format!("run {}", shortened(statement))),
+        }
     }
 
     /// All rows of a query, by the text protocol. What is no UTF-8 is an error: ask with HEX.
     pub async fn rows(&mut self, query: &str) -> Result<Vec<Cell>> {
-        let shown: String = query.chars().take(300).collect();
+        let shown = shortened(query);
         let rows: Vec<Row> =
             self.connection.query(query).await.context(|| format!("run {shown}"))?;
         let text = |value| match value {
@@ -70,6 +79,10 @@ impl Session {
         let rows = self.rows(query).await?;
         Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
     }
+}
+
+fn shortened(statement: &str) -> String {
+    statement.chars().take(300).collect()
 }
 
 /// A column and the values it is to take.
@@ -164,12 +177,17 @@ impl Table {
 
     /// What the server says it holds: the cells of `step` and all columns by id.
     pub async fn contents(&self, session: &mut Session) -> Result<BTreeMap<u64, Vec<Cell>>> {
+        Ok(self.rows(session).await?.into_iter().collect())
+    }
+
+    /// The same where rows may share an id.
+    pub async fn rows(&self, session: &mut Session) -> Result<Vec<(u64, Vec<Cell>)>> {
         let mut expressions = vec!["id".to_owned(), "step".to_owned()];
         for column in &self.columns {
             expressions.extend(column.form.selected(&quoted(&column.name)));
         }
         let query = format!("SELECT {} FROM {}", expressions.join(", "), quoted(&self.name));
-        let mut contents = BTreeMap::new();
+        let mut contents = Vec::new();
         for row in session.rows(&query).await? {
             let mut values = row.into_iter();
             let id = values.next().flatten().and_then(|id| id.parse().ok());
@@ -178,7 +196,7 @@ impl Table {
             for column in &self.columns {
                 cells.push(values.by_ref().take(column.form.width()).collect());
             }
-            contents.insert(id, cells);
+            contents.push((id, cells));
         }
         Ok(contents)
     }

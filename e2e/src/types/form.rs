@@ -39,9 +39,10 @@ impl Form {
             ]
         };
         match self {
-            Self::Number | Self::Double | Self::Printed | Self::Json => vec![column.to_owned()],
+            Self::Number | Self::Printed | Self::Json => vec![column.to_owned()],
             Self::Unsigned => vec![format!("CAST({column} AS UNSIGNED)")],
-            Self::Float => vec![format!("CAST({column} AS DOUBLE)")],
+            // As it stands DOUBLE(20,5) is printed with five digits behind the point, and kept with more.
+            Self::Float | Self::Double => vec![format!("CAST({column} AS DOUBLE)")],
             Self::Bytes => vec![format!("LOWER(HEX({column}))")],
             Self::Text(charset) => text(charset),
             Self::Member(charset) => {
@@ -89,7 +90,7 @@ impl Form {
 }
 
 /// JSON with each number as `{"#": "its text"}`, so that no digit of it is lost.
-pub(super) fn numbers_as_texts(json: &str) -> serde_json::Result<Value> {
+pub fn numbers_as_texts(json: &str) -> serde_json::Result<Value> {
     let mut out = String::with_capacity(json.len());
     let (mut in_string, mut escaped, mut in_number) = (false, false, false);
     for char in json.chars() {

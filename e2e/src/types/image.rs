@@ -22,6 +22,11 @@ impl Disagreements {
         *self.found.entry(format!("{at}: {what}")).or_default() += 1;
     }
 
+    /// Whether all agrees.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
     pub(super) fn report(&self) -> Option<String> {
         const SHOWN: usize = 60;
         let lines: Vec<_> = self
