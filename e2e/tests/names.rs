@@ -72,10 +72,12 @@ async fn gaps(stream: &Stream) -> Result<Vec<(String, String)>> {
 }
 
 /// Columns for which the table map alone says too little.
-fn edges() -> Table {
+fn edges(kind: ServerKind) -> Table {
     let text = |charset: &str| Form::Text(charset.to_owned());
     let members = |charset: &str| Form::Member(charset.to_owned());
-    Table::new(
+    // MariaDB 11.8 logs what it computes with inserts only.
+    let inserted_only: &[_] = if kind == ServerKind::MariaDb118 { &["sum"] } else { &[] };
+    let table = Table::new(
         "edges",
         vec![
             Column::new("big", "BIGINT UNSIGNED", Form::Number, &["18446744073709551615", "0"]),
@@ -121,7 +123,8 @@ fn edges() -> Table {
             Column::new("Ωmega `x`", "INT", Form::Number, &["-1", "2"]),
             Column::new("sum", "INT AS (small + 1) STORED", Form::Number, &[]),
         ],
-    )
+    );
+    Table { inserted_only, ..table }
 }
 
 /// Met, asked for and proven on the way: every row from the first on, over ALTERs and a swap of tables.
@@ -129,14 +132,14 @@ async fn nothing_is_missing_near_the_head(kind: ServerKind, metadata: &str) -> R
     let (server, stream) = source(kind, metadata).await?;
     let worker = streaming(&stream).await?;
     let mut session = Session::open(&server).await?;
-    let trial = edges().run(&mut session).await?;
+    let trial = edges(kind).run(&mut session).await?;
     // Without a key; then the names of two columns of one type change places, at first by an ALTER, then by a swap.
     let steps: [&[&str]; 5] = [
         &[
             "CREATE TABLE bare (a INT UNSIGNED, b INT UNSIGNED)",
             "INSERT INTO bare VALUES (4294967295, 2)",
         ],
-        &["ALTER TABLE bare RENAME COLUMN a TO x, RENAME COLUMN b TO a, RENAME COLUMN x TO b"],
+        &["ALTER TABLE bare RENAME COLUMN a TO b, RENAME COLUMN b TO a"],
         &[
             "INSERT INTO bare VALUES (3, 4)",
             "CREATE TABLE _bare_gho (c INT UNSIGNED, a INT UNSIGNED)",
@@ -208,10 +211,7 @@ async fn no_row_gets_a_wrong_name_behind_the_head(kind: ServerKind, metadata: &s
     for n in 0..100 {
         statements.push(format!("INSERT INTO wild (a, b) VALUES ({n}, 1000)"));
         statements.push(format!("INSERT INTO calm VALUES ({n}, 1000)"));
-        statements.push(
-            "ALTER TABLE wild RENAME COLUMN a TO x, RENAME COLUMN b TO a, RENAME COLUMN x TO b"
-                .to_owned(),
-        );
+        statements.push("ALTER TABLE wild RENAME COLUMN a TO b, RENAME COLUMN b TO a".to_owned());
     }
     statements.push("INSERT INTO wild (a, b) VALUES (100, 1000)".to_owned());
     write(&server, &statements.iter().map(String::as_str).collect::<Vec<_>>()).await?;
@@ -282,7 +282,7 @@ async fn a_kill_forgets_nothing(kind: ServerKind, metadata: &str) -> Result<()> 
         &server,
         &[
             "INSERT INTO kept VALUES (2, 1000)",
-            "ALTER TABLE kept RENAME COLUMN a TO x, RENAME COLUMN b TO a, RENAME COLUMN x TO b",
+            "ALTER TABLE kept RENAME COLUMN a TO b, RENAME COLUMN b TO a",
             "INSERT INTO kept VALUES (1000, 3)",
         ],
     )
