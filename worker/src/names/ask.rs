@@ -4,7 +4,7 @@
 //! account needs to see the table: `REFERENCES` is enough and reads no row.
 //!
 //! Invariants
-//! - A server that does not log everything, or another one, is not believed (`SourceAnswer::judge`).
+//! - A server that does not log everything, or another one, is not believed (`Asker::try_ask`).
 //! - What the server cannot show exactly is refused: members of ENUM and SET
 //!   (`members_are_read_as_the_server_writes_them`, `a_member_that_may_be_another_one_is_refused`).
 

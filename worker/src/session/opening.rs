@@ -19,7 +19,7 @@ use super::housekeeping::{GapConsents, handled};
 use super::line::{Line, Place};
 use super::{Ready, SessionEnd};
 use crate::fault::Fault;
-use crate::names::{self, Known, Tables};
+use crate::names::{self, Known, NameRecord, Tables};
 use crate::pipeline::assemble::ResumePoint;
 use crate::pipeline::held::Held;
 use crate::pipeline::prepared::PreparedSet;
@@ -68,6 +68,19 @@ impl Line<'_, '_> {
         let lineage = state.lineage().unwrap_or_default();
         let records = names::load(&**self.store, lineage).await.map_err(Fault::from)?;
         Ok(names::known_at(&records, at))
+    }
+
+    /// What lies in a gap may have redefined every table.
+    async fn end_names(&self, from: &FilePosition, to: &FilePosition) -> Result<(), SessionEnd> {
+        let known = self.described_at(from).await?;
+        let ended = known.keys().map(|table| NameRecord::ended(table, from.clone()));
+        let ended: Vec<NameRecord> = ended.collect();
+        if !ended.is_empty() {
+            let state = self.committer.durable().borrow().state.clone();
+            let lineage = state.lineage().unwrap_or_default();
+            names::store(&**self.store, lineage, to, &ended).await.map_err(Fault::from)?;
+        }
+        Ok(())
     }
 
     fn show_start(&self, at: &FilePosition, origin: StartOrigin) {
@@ -169,6 +182,7 @@ impl Line<'_, '_> {
             self.log(self.committer.append(detected).await)?;
         }
         let (by, consents) = self.leave_to_pass(&id, from, oldest).await?;
+        self.end_names(from, &to).await?;
         let passed = Body::gap(body(GapPhase::Passed, &by), missing, consents);
         self.log(self.committer.append(passed).await)?;
         tracing::warn!(gap = id, by, "gap passed");
