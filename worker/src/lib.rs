@@ -9,6 +9,7 @@ pub mod fault;
 pub mod lag;
 pub mod metrics;
 pub mod mirror;
+pub mod names;
 pub mod pipeline;
 pub mod publish;
 pub mod redecode;

@@ -220,7 +220,8 @@ impl Task {
     ) -> Result<Outcome, Fault> {
         let Some(first) = sought.first() else { return Ok(Outcome::default()) };
         let walk = || self.reader.from_entry_of(&first.from, &self.to);
-        let mut learner = Learner::new(sought.iter().map(|gap| gap.table.clone()));
+        let records = learn::records(&**store, &self.state).await?;
+        let mut learner = Learner::new(sought.iter().map(|gap| gap.table.clone()), &records);
         feed(&self.reader, walk().await?, &mut learner).await?;
         let findings = learner.finish();
         let (state, whole) = (&self.state, self.whole);

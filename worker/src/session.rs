@@ -37,6 +37,7 @@ use crate::board::Board;
 use crate::config::Current;
 use crate::fault::{Fault, chain};
 use crate::metrics::Metrics;
+use crate::names::ask::Asker;
 use crate::start::archive::{self as found, Elapsed, limited};
 use crate::upstream::{self, SecretFiles};
 use crate::{mirror, publish};
@@ -299,8 +300,13 @@ impl Session<'_> {
             };
             tasks.spawn(publish::follow(follow, side.clone()));
         }
-        let line =
-            line::Line { session: self, config: Arc::clone(config), committer: &committer, store };
+        let line = line::Line {
+            session: self,
+            config: Arc::clone(config),
+            committer: &committer,
+            store,
+            asker: Asker::default(),
+        };
         let end = line.run(ready).await;
         if matches!(end, SessionEnd::Told) {
             self.board.enter(Phase::Draining, Reason::Draining, "");

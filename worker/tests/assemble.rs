@@ -14,6 +14,8 @@ mod files;
 mod groups;
 #[path = "assemble/made.rs"]
 mod made;
+#[path = "assemble/names.rs"]
+mod names;
 #[path = "assemble/prepared.rs"]
 mod prepared;
 
@@ -115,6 +117,7 @@ fn from_the_start() -> ResumePoint {
         executed: None,
         prepared: PreparedSet::default(),
         next_file: None,
+        tables: worker::names::Tables::default(),
     }
 }
 

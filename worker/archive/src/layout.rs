@@ -74,6 +74,16 @@ pub fn schema(fingerprint: &str) -> String {
     format!("schemas/{}.json", encode(fingerprint))
 }
 
+/// Folder of a lineage's records of how tables were described, ending in `/`.
+pub fn names_of(lineage: &str) -> String {
+    format!("names/{}/", encode(lineage))
+}
+
+/// Key of the records that came with the cut which ends at a position of a file.
+pub fn names(lineage: &str, file: &str, to: u64, id: &str) -> String {
+    format!("{}{}-{to}.{id}.json", names_of(lineage), encode(file))
+}
+
 /// UTC day of a time, `YYYY-MM-DD`.
 pub fn day(time: Timestamp) -> String {
     time.to_zoned(TimeZone::UTC).date().to_string()

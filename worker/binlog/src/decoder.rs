@@ -8,6 +8,7 @@
 //! - an event that may carry rows and is not decoded is an error, never passed over.
 
 mod emit;
+mod names;
 mod tables;
 mod whole;
 
@@ -18,7 +19,6 @@ use std::sync::Arc;
 use crds::position::{FilePosition, Flavor};
 
 use crate::change::{ChangeSink, SinkError};
-use crate::description::TableDescription;
 use crate::event::{EventType, HEADER_LENGTH, Header};
 use crate::filter::Filter;
 use crate::frame::Frame;
@@ -28,8 +28,10 @@ use crate::plan::Plan;
 use crate::query::{self, Statement};
 use crate::rows::Layout;
 use crate::schema::SchemaRecord;
+use crate::touches::is_control;
 use emit::Emitter;
-use tables::Tables;
+pub use names::Unnamed;
+use tables::{Described, Tables};
 
 /// Fingerprints remembered as handed out; past it a schema may be handed out again.
 const MAX_FINGERPRINTS: usize = 65_536;
@@ -108,7 +110,13 @@ pub struct ChangeDecoder {
     tables: Tables,
     stopped: BTreeMap<TableName, StoppedTable>,
     /// What table maps without column names are completed with.
-    described: BTreeMap<TableName, TableDescription>,
+    described: Described,
+    /// Whether to ask for what is not known.
+    asks: bool,
+    /// What is asked for.
+    unnamed: Option<Unnamed>,
+    /// The compressed transaction has a statement that does more than to begin or end it.
+    mixed: bool,
     new_schemas: Vec<SchemaRecord>,
     handed_out: HashSet<String>,
     /// Start of the group that the state below belongs to.
@@ -156,7 +164,10 @@ impl ChangeDecoder {
             filter,
             tables: Tables::default(),
             stopped: BTreeMap::new(),
-            described: BTreeMap::new(),
+            described: Described::new(),
+            asks: false,
+            unnamed: None,
+            mixed: false,
             new_schemas: Vec::new(),
             handed_out: HashSet::new(),
             group: None,
@@ -215,6 +226,7 @@ impl ChangeDecoder {
             Ok(None) => Ok(false),
             Ok(Some(header)) => {
                 let body = inner.get(HEADER_LENGTH..).unwrap_or_default();
+                self.mixed |= header.event_type == EventType::QUERY && is_mixed_in(body);
                 check_inner(at, &header, body)
                     .and_then(|()| self.event(at, &header, body, group, sink))
                     .map(|()| true)
@@ -261,19 +273,6 @@ impl ChangeDecoder {
         std::mem::take(&mut self.unknown)
     }
 
-    /// Completes the table's maps that name no columns with this description from now on.
-    pub fn describe(&mut self, table: TableName, description: TableDescription) {
-        self.tables.forget(&table);
-        self.described.insert(table, description);
-    }
-
-    /// The table may have another definition from now on.
-    pub fn forget(&mut self, table: &TableName) {
-        if self.described.remove(table).is_some() {
-            self.tables.forget(table);
-        }
-    }
-
     /// Schemas met since the last call. The same schema may come again.
     pub fn take_new_schemas(&mut self) -> Vec<SchemaRecord> {
         std::mem::take(&mut self.new_schemas)
@@ -284,6 +283,8 @@ impl ChangeDecoder {
     pub fn reset_group(&mut self) {
         self.group = None;
         self.packed = None;
+        self.unnamed = None;
+        self.mixed = false;
         self.unknown.clear();
         self.ordinal = 0;
         self.statement.clear();
@@ -328,9 +329,13 @@ impl ChangeDecoder {
 
     fn announce(&mut self, body: &[u8]) -> Result<(), crate::reader::Short> {
         let Self { filter, stopped, described, new_schemas, handed_out, tables, .. } = self;
+        let (asks, unnamed) = (self.asks, &mut self.unnamed);
         tables.announce(self.flavor, body, described, |plan| {
             if !filter.wants(&plan.schema, &plan.table) {
                 return true;
+            }
+            if asks && plan.unnamed {
+                *unnamed = Some(Unnamed { table: TableName::of(plan), body: body.to_vec() });
             }
             if plan.fault.is_none() && !handed_out.contains(&plan.fingerprint) {
                 if handed_out.len() >= MAX_FINGERPRINTS {
@@ -399,6 +404,10 @@ impl ChangeDecoder {
             }
         }
     }
+}
+
+fn is_mixed_in(body: &[u8]) -> bool {
+    !query::parse(body).is_ok_and(|query| is_control(query.text))
 }
 
 /// The server compresses only transactions of row events that commit or are prepared; anything else in

@@ -8,6 +8,8 @@
 //! nullability, and with no optional field that says something else (`a_description_fits_its_own_table_map_only` in
 //! `tests/suite/descriptions.rs`). That no statement changed the table in between is up to the caller.
 
+use sha2::{Digest, Sha256};
+
 use crate::plan::TABLE_ID_BYTES;
 use crate::table_map::{Collations, Optional, TableMap};
 
@@ -32,6 +34,37 @@ impl TableDescription {
         Some(Self { described, fixed })
     }
 
+    /// The description as it is kept: what a table map says behind its id.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.described
+    }
+
+    /// Reads what [`Self::as_bytes`] gave.
+    pub fn from_bytes(described: &[u8]) -> Option<Self> {
+        Self::of(&[&[0; TABLE_ID_BYTES][..], described].concat())
+    }
+
+    /// Name of the schema record that it gives.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(Sha256::digest(&self.described))
+    }
+
+    /// Whether the other one describes the same definition, in whatever form.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        let (fixed, ours) = self.described.split_at(self.fixed);
+        let (others, theirs) = other.described.split_at(other.fixed);
+        let (Ok(ours), Ok(theirs)) = (Optional::parse(ours), Optional::parse(theirs)) else {
+            return false;
+        };
+        let columns = ours.names.as_ref().map_or(0, Vec::len);
+        fixed == others
+            && (&ours.names, &ours.key) == (&theirs.names, &theirs.key)
+            && (&ours.sets, &ours.enums) == (&theirs.sets, &theirs.enums)
+            && ours.unsigned == theirs.unsigned
+            && alike(&ours.collations, &theirs.collations, columns)
+            && alike(&ours.member_collations, &theirs.member_collations, columns)
+    }
+
     /// The table map with the optional fields of the description; `None` if it is of another table or definition.
     pub(crate) fn complete(&self, map: &TableMap<'_>, body: &[u8]) -> Option<Vec<u8>> {
         let (fixed, optional) = self.described.split_at(self.fixed);
@@ -50,6 +83,12 @@ impl TableDescription {
 pub(crate) fn is_wanting(map: &TableMap<'_>) -> bool {
     let (Ok(types), Ok(optional)) = (map.column_types(), map.optional()) else { return false };
     optional.names.is_none_or(|names| names.len() != types.len())
+}
+
+/// Whether the two say the same of the columns that both list: a default says something of any number of them.
+fn alike(ours: &Collations, theirs: &Collations, columns: usize) -> bool {
+    let listed = |of: &Collations| if let Collations::Each(ids) = of { ids.len() } else { columns };
+    (0..listed(ours).min(listed(theirs))).all(|at| ours.of(at) == theirs.of(at))
 }
 
 /// Whether nothing that a table map says is said otherwise by the description.

@@ -5,6 +5,7 @@
 //! here panics on any input, and nothing allocates more than a bound fixed by the input's length.
 
 mod change;
+mod columns;
 mod decoder;
 mod description;
 mod event;
@@ -23,11 +24,13 @@ mod rows;
 mod schema;
 mod survey;
 mod table_map;
+mod told;
 mod touches;
 mod value;
 
 pub use change::{ChangeRow, ChangeSink, Op, SinkError};
-pub use decoder::{ChangeDecoder, DecodeError, StoppedTable, TableName};
+pub use columns::{SourceColumn, SourceTable};
+pub use decoder::{ChangeDecoder, DecodeError, StoppedTable, TableName, Unnamed};
 pub use description::TableDescription;
 pub use event::{CHECKSUM_LENGTH, EventType, HEADER_LENGTH, Header};
 pub use filter::{Filter, FilterError};
@@ -36,3 +39,4 @@ pub use frame::{Frame, FrameError, Framed, Framer};
 pub use group::{EndedGroup, Group, GroupError, GroupTracker, Meaning, Step, Verdict};
 pub use schema::{ColumnRecord, SCHEMA_FORMAT, SchemaRecord};
 pub use survey::{Finding, Survey};
+pub use told::redefined;

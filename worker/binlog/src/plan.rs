@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) json_columns: usize,
     /// Why the table cannot be decoded.
     pub(crate) fault: Option<String>,
+    /// The table map names no columns, and nothing is known of them.
+    pub(crate) unnamed: bool,
 }
 
 impl Plan {
@@ -44,6 +46,7 @@ impl Plan {
             key: Vec::new(),
             json_columns: 0,
             fault: None,
+            unnamed: false,
         };
         if let Err(fault) = plan.fill(flavor, map) {
             plan.fault = Some(fault);

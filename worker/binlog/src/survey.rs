@@ -11,12 +11,9 @@ use std::collections::BTreeMap;
 
 use crate::decoder::TableName;
 use crate::description::TableDescription;
-use crate::event::{EventType, HEADER_LENGTH};
 use crate::frame::Frame;
-use crate::inflate;
-use crate::payload::Payload;
-use crate::query;
 use crate::table_map::TableMap;
+use crate::told::{self, Told};
 use crate::touches::may_redefine;
 
 /// From this event on, a table is described so, or not at all.
@@ -60,70 +57,47 @@ impl Survey {
     /// Takes the next event of the file, which is number `event`.
     pub fn observe(&mut self, event: u64, frame: &Frame<'_>) {
         let mut inner = std::mem::take(&mut self.inner);
-        match frame.header.event_type {
-            EventType::TABLE_MAP => self.table_map(frame.body),
-            EventType::QUERY => {
-                let text = query::parse(frame.body).map(|query| query.text);
-                self.statement(event, text.ok());
-            }
-            EventType::QUERY_COMPRESSED => {
-                let query = query::parse(frame.body);
-                let plain = query.and_then(|query| inflate::event(query.text, &mut inner));
-                self.statement(event, plain.ok().map(|()| inner.as_slice()));
-            }
-            EventType::TRANSACTION_PAYLOAD => self.payload(event, frame.body, &mut inner),
-            _ => {}
-        }
+        told::each(frame, &mut inner, |told| match told {
+            Told::Map(body) => self.table_map(body),
+            Told::Statement(text) => self.statement(event, text, false),
+            Told::Within(text) => self.statement(event, text, true),
+        });
         self.inner = inner;
+    }
+
+    /// In which stretch of one definition the table is; no two have the same number.
+    pub fn stretch(&self, table: &TableName) -> Option<usize> {
+        self.tables.get(table)?.len().checked_sub(1)
+    }
+
+    /// The table has this description where the survey stands.
+    pub fn tell(&mut self, table: &TableName, found: TableDescription) {
+        let part = self.tables.get_mut(table).and_then(|parts| parts.last_mut());
+        let Some(part) = part else { return };
+        match &part.description {
+            Some(known) => part.contradicted |= !known.says_the_same(&found),
+            None => part.description = Some(found),
+        }
     }
 
     fn table_map(&mut self, body: &[u8]) {
         let Ok(map) = TableMap::parse(body) else { return };
         let name = TableName { schema: map.schema.to_owned(), table: map.table.to_owned() };
-        let part = self.tables.get_mut(&name).and_then(|parts| parts.last_mut());
-        let (Some(part), Some(found)) = (part, TableDescription::of(body)) else { return };
-        match &part.description {
-            Some(known) => part.contradicted |= *known != found,
-            None => part.description = Some(found),
+        if self.tables.contains_key(&name)
+            && let Some(found) = TableDescription::of(body)
+        {
+            self.tell(&name, found);
         }
     }
 
-    /// A statement; `None`: one that cannot be read.
-    fn statement(&mut self, event: u64, text: Option<&[u8]>) {
+    /// A statement; `None`: one that cannot be read. One within a payload ends what was known before it, and nothing
+    /// is known within.
+    fn statement(&mut self, event: u64, text: Option<&[u8]>, within: bool) {
         for (table, parts) in &mut self.tables {
             if text.is_none_or(|text| may_redefine(text, &table.table)) {
-                parts.push(Part::new(event + 1));
-            }
-        }
-    }
-
-    /// A statement inside ends what was known before the payload, and nothing is known within it.
-    fn payload(&mut self, event: u64, body: &[u8], inner: &mut Vec<u8>) {
-        let Ok(mut payload) = Payload::open(body) else {
-            return self.statement_within(event, None);
-        };
-        loop {
-            let header = match payload.next(inner) {
-                Ok(Some(header)) => header,
-                Ok(None) => return,
-                Err(_) => return self.statement_within(event, None),
-            };
-            let body = inner.get(HEADER_LENGTH..).unwrap_or_default();
-            match header.event_type {
-                EventType::TABLE_MAP => self.table_map(body),
-                EventType::QUERY => {
-                    let text = query::parse(body).map(|query| query.text);
-                    self.statement_within(event, text.ok());
+                if within {
+                    parts.push(Part { contradicted: true, ..Part::new(event) });
                 }
-                _ => {}
-            }
-        }
-    }
-
-    fn statement_within(&mut self, event: u64, text: Option<&[u8]>) {
-        for (table, parts) in &mut self.tables {
-            if text.is_none_or(|text| may_redefine(text, &table.table)) {
-                parts.push(Part { contradicted: true, ..Part::new(event) });
                 parts.push(Part::new(event + 1));
             }
         }

@@ -26,7 +26,7 @@ pub(crate) fn may_redefine(text: &[u8], table: &str) -> bool {
 }
 
 /// Statements that only begin, end or divide transactions.
-fn is_control(text: &[u8]) -> bool {
+pub(crate) fn is_control(text: &[u8]) -> bool {
     matches!(
         query::classify(text),
         Statement::Begin

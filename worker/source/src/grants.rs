@@ -68,6 +68,11 @@ impl Grants {
         self.any(&["REPLICATION SLAVE", "REPLICATION REPLICA"])
     }
 
+    /// May see the columns of every table. What is granted on single schemas is not counted.
+    pub fn can_see_tables(&self) -> bool {
+        self.any(&["REFERENCES", "SELECT", "INSERT", "UPDATE"])
+    }
+
     /// May list binlogs and positions.
     pub fn can_monitor(&self) -> bool {
         self.any(&["REPLICATION CLIENT", "BINLOG MONITOR", "SUPER"])

@@ -4,6 +4,7 @@
 //! missing at once; only what the server cannot say otherwise is an error.
 
 use crds::position::FilePosition;
+use uuid::Uuid;
 
 use crate::connection::{Connection, quote};
 use crate::error::SourceError;
@@ -95,6 +96,33 @@ impl Connection {
         let Some(rows) = self.first_known(&words).await? else { return Ok(None) };
         let Some(row) = rows.first() else { return Ok(None) };
         Ok(Some(FilePosition::new(row.required("File")?, row.number("Position")?)))
+    }
+
+    /// Whether statements and rows of every schema get into the binlog: neither binlog-do-db nor binlog-ignore-db.
+    ///
+    /// # Errors
+    /// A broken connection, or an answer that is none.
+    pub async fn logs_every_schema(&mut self) -> Result<bool, SourceError> {
+        let words = ["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"];
+        let rows = self.first_known(&words).await?;
+        let row = rows.as_ref().and_then(ResultSet::first);
+        let is_empty =
+            |name| row.and_then(|row| row.text(name)).is_some_and(|list| list.is_empty());
+        Ok(is_empty("Binlog_Do_DB") && is_empty("Binlog_Ignore_DB"))
+    }
+
+    /// Whether this connection leads to that server.
+    ///
+    /// # Errors
+    /// A broken connection, or an answer that is none.
+    pub async fn is_server(&mut self, id: u32, uuid: Option<Uuid>) -> Result<bool, SourceError> {
+        let name = if uuid.is_some() { "@@GLOBAL.server_uuid" } else { "''" };
+        let rows = self.query(&format!("SELECT @@GLOBAL.server_id AS id, {name} AS uuid")).await?;
+        let Some(row) = rows.first() else { return Ok(false) };
+        let same = |uuid: Uuid| {
+            row.text("uuid").is_some_and(|text| text.parse::<Uuid>().is_ok_and(|here| here == uuid))
+        };
+        Ok(row.number("id")? == u64::from(id) && uuid.is_none_or(same))
     }
 
     /// The event that starts at `at`; `None` if no event starts there, or there is no such file.

@@ -96,7 +96,7 @@ pub fn check(facts: &Facts, need: &Need) -> Vec<Finding> {
     server(&facts.identity, need, &mut findings);
     grants(facts, &mut findings);
     if facts.identity.log_bin {
-        binlog(&facts.identity, need, &mut findings);
+        binlog(facts, need, &mut findings);
         server_id(facts, need, &mut findings);
         start::check(facts, need, &mut findings);
     }
@@ -185,7 +185,8 @@ fn grants(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-fn binlog(identity: &Identity, need: &Need, findings: &mut Findings) {
+fn binlog(facts: &Facts, need: &Need, findings: &mut Findings) {
+    let identity = &facts.identity;
     if identity.binlog_format != "ROW" {
         let message = format!(
             "binlog_format is {}, so row changes are not logged: {}, and reconnect the writers",
@@ -212,8 +213,13 @@ fn binlog(identity: &Identity, need: &Need, findings: &mut Findings) {
         findings.warn(
             Reason::SchemaUnknown,
             format!(
-                "binlog_row_metadata is {}, so the binlog does not name its columns and tables will stop: {}",
-                if identity.row_metadata.is_empty() { "not known to this version" } else { &identity.row_metadata },
+                "binlog_row_metadata is {}, so the binlog does not name its columns, and {} {}",
+                if identity.row_metadata.is_empty() {
+                    "not known to this version"
+                } else {
+                    &identity.row_metadata
+                },
+                names(&facts.grants),
                 set(identity, "binlog_row_metadata=FULL")
             ),
         );
@@ -244,6 +250,15 @@ fn binlog(identity: &Identity, need: &Need, findings: &mut Findings) {
             ),
         );
     }
+}
+
+/// What becomes of tables whose columns the binlog does not name.
+fn names(grants: &Grants) -> String {
+    if grants.can_see_tables() {
+        return "tables that are altered while the stream is behind will stop:".to_owned();
+    }
+    let account = &grants.account;
+    format!("tables that {account} may not see will stop: GRANT REFERENCES ON *.* TO {account}, or")
 }
 
 /// A writable server whose role is not known is taken for a primary, as nearly all are.

@@ -17,6 +17,7 @@
 
 mod checks;
 mod groups;
+mod names;
 mod open;
 mod parts;
 mod replay;
@@ -40,6 +41,8 @@ use super::held::Held;
 use super::prepared::{PreparedSet, XaStep};
 use super::raw::RawBuffer;
 use checks::ending;
+use names::Names;
+pub use names::{Naming, PROOF};
 use open::OpenGroup;
 pub use parts::{Counters, Part, ResumePoint, Seen, Sinks};
 use replay::Replay;
@@ -83,6 +86,8 @@ pub struct Assembler {
     /// The one whose verdict is the open group.
     replay: Option<Replay>,
     known_stopped: BTreeSet<TableName>,
+    /// Tables whose maps name no columns.
+    names: Names,
     /// The last boundary seen.
     at: FilePosition,
     tail: Option<Tail>,
@@ -133,11 +138,19 @@ impl Assembler {
     pub fn new(
         start: ResumePoint,
         tracker: GroupTracker,
-        decoder: ChangeDecoder,
+        mut decoder: ChangeDecoder,
         own: Filter,
         rows: ChangeBatch,
         sinks: Sinks,
     ) -> Self {
+        for (table, why) in &start.tables.stopped {
+            decoder.stop_table(table.clone(), why.clone());
+        }
+        for (table, known) in &start.tables.described {
+            if let Some(description) = &known.description {
+                decoder.describe(table.clone(), description.clone());
+            }
+        }
         let known_stopped = decoder.stopped().keys().cloned().collect();
         let expect_tail = start.tail.clone().filter(|_| start.next_file.is_none());
         let from = start.dump_from();
@@ -160,6 +173,7 @@ impl Assembler {
             prepared: start.prepared,
             replay: None,
             known_stopped,
+            names: Names::new(&start.tables),
             changes_from: start.changes_from,
             held: start.held,
             expect_tail,
@@ -199,6 +213,9 @@ impl Assembler {
         while self.is_unpacking() {
             if self.wanted_bytes().is_some() {
                 self.lose("nobody gave its bytes");
+            }
+            if self.unnamed().is_some() {
+                self.name(Naming::Refused("nobody asked the source for them".to_owned()));
             }
             self.go_on()?;
         }
@@ -246,6 +263,7 @@ impl Assembler {
         }
         let Step { boundary, ended, meaning } = self.tracker.observe(&self.file, frame)?;
         self.note(&meaning, frame)?;
+        self.note_definitions(frame);
         if self.decodes() {
             self.decode(frame);
         }
@@ -276,7 +294,10 @@ impl Assembler {
             }
         }
         self.seal_what_is_full()?;
-        Ok(seen)
+        match self.unproven(None) {
+            Some(error) => Err(error),
+            None => Ok(seen),
+        }
     }
 
     /// What the event says about the file or the stream as a whole.
@@ -316,6 +337,7 @@ impl Assembler {
             self.alone = false;
             self.cut_wanted = true;
         }
+        self.reach_proofs();
     }
 
     /// The source went on to another file: the one before it has ended.
@@ -404,6 +426,7 @@ impl Assembler {
             executed: self.executed.clone(),
             prepared: self.prepared.clone(),
             next_file: None,
+            tables: self.tables(),
         }
     }
 

@@ -5,6 +5,7 @@ pub use crds::checkpoint::Tail;
 use crds::position::{FilePosition, Gtid, GtidSet};
 
 use super::prepared::XaStep;
+use crate::names::NameRecord;
 
 /// What is kept of the last event before a boundary: a resume must find it again at the source.
 pub fn tail_of(frame: &Frame<'_>) -> Tail {
@@ -120,6 +121,8 @@ pub struct Cut {
     pub xa: XaStep,
     /// Table schemas met for the first time.
     pub schemas: Vec<SchemaRecord>,
+    /// What the source said of tables whose maps name no columns, and where that ended.
+    pub names: Vec<NameRecord>,
     /// Commit time of the last group, microseconds since 1970.
     pub event_time_us: Option<i64>,
     /// Groups that ended with at least one row in the change log.

@@ -1,8 +1,8 @@
 //! Why the stream cannot be assembled further.
 
-use binlog::{FrameError, GroupError};
+use binlog::{FrameError, GroupError, TableName};
 use crds::conditions::Reason;
-use crds::position::GtidSet;
+use crds::position::{FilePosition, GtidSet};
 
 /// See the variants. Nothing of what was taken before the error is lost: it can still be cut.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,14 @@ pub enum AssembleError {
         /// What differs.
         what: &'static str,
     },
+    /// What the source said of tables does not hold for the step: it is read again, and they stop.
+    #[error("{} does not decode from here on: {why}", .tables.first().map(|(table, _)| table.to_string()).unwrap_or_default())]
+    Unproven {
+        /// The tables, and where their table maps stand.
+        tables: Vec<(TableName, FilePosition)>,
+        /// Why not.
+        why: String,
+    },
     /// The file's own list of earlier transactions does not continue what we hold.
     #[error("{file} does not continue where the file before it ended")]
     Discontinuity {
@@ -44,6 +52,7 @@ impl AssembleError {
             Self::Frame(FrameError::RawDiscontinuity { .. }) => Reason::RawDiscontinuity,
             Self::Frame(_) | Self::Group(_) => Reason::ProtocolError,
             Self::Rows(_) => Reason::DecodingFailed,
+            Self::Unproven { .. } => Reason::SchemaUnknown,
             Self::HistoryChanged { .. } => Reason::DivergentHistory,
             Self::Discontinuity { missing: Some(_), .. } => Reason::BinlogPurged,
             Self::Discontinuity { missing: None, .. } => Reason::DivergentHistory,

@@ -28,6 +28,7 @@ use super::prepared::XaStep;
 use super::spool::{Packed, Place, Spool, SpoolError, Waiting};
 use crate::backoff::Backoff;
 use crate::fault::Fault;
+use crate::names::{self, NameRecord};
 
 /// Orders that may wait: the cuts of half a day without an archive. What bounds their parts is the spool.
 const QUEUE: usize = 16 << 10;
@@ -231,6 +232,7 @@ impl Dock {
             missed,
             xa,
             schemas,
+            names,
             event_time_us,
             transactions,
             rows_void,
@@ -239,6 +241,7 @@ impl Dock {
             self.route.committer.abandon(std::mem::take(&mut self.changes));
         }
         self.store_schemas(&schemas).await;
+        self.store_names(&to, &names).await;
         let raw = self.route.sinks.raw.then(|| RawBatch {
             from: self.point(&from),
             to: self.point(&to),
@@ -308,6 +311,18 @@ impl Dock {
                 tracing::warn!(%error, "schema could not be stored, trying again");
                 tokio::time::sleep(backoff.next_wait()).await;
             }
+        }
+    }
+
+    /// Stores what is known of tables' names. It comes before the entry that holds their rows.
+    async fn store_names(&self, to: &FilePosition, records: &[NameRecord]) {
+        let (store, lineage) = (&*self.route.store, &self.route.lineage);
+        let mut backoff = Backoff::archive();
+        while !records.is_empty()
+            && let Err(error) = names::store(store, lineage, to, records).await
+        {
+            tracing::warn!(%error, "definitions of tables could not be stored, trying again");
+            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 

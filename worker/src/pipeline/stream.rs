@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use archive::commit::CommitEnd;
-use binlog::{StoppedTable, TableName};
+use binlog::{StoppedTable, TableName, Unnamed};
 use crds::conditions::Reason;
 use crds::worker_status::{DecodingFacet, MAX_LISTED, Phase, PositionFacet, StoppedTableFacet};
 
 use jiff::Timestamp;
-use source::{Dump, SourceError};
+use source::{Dump, Identity, SourceConfig, SourceError};
 use tokio::sync::watch;
 use tokio::time::Instant as Deadline;
 use tokio_util::sync::CancellationToken;
@@ -21,9 +21,12 @@ use super::recall::Recall;
 use super::ship::{Ended, Shipment, Shipper};
 use crate::board::Board;
 use crate::metrics::Metrics;
+use crate::names::ask::{Asker, Unanswered};
 
 /// Our own checkpoint traffic rides with the next cut, at the latest with this one.
 const QUIET_CUT: Duration = Duration::from_secs(600);
+/// Heartbeats after which what the source still owes does not come.
+const PROOF_LIMIT: u32 = 4;
 /// How long reading goes on without the board being told.
 const REPORT_EVERY: Duration = Duration::from_millis(250);
 
@@ -43,6 +46,8 @@ pub enum StreamEnd {
     Told,
     /// The connection is gone, or the source refuses.
     Source(SourceError),
+    /// The address leads to another server.
+    Elsewhere,
     /// What came cannot be a continuation.
     Broken(AssembleError),
     /// The archive takes no more; the committer knows why.
@@ -57,6 +62,14 @@ pub struct Stream<'a> {
     pub shipper: &'a Shipper,
     /// Reads back what was prepared long before its verdict.
     pub recall: Recall<'a>,
+    /// Asks the source for the columns that table maps do not name.
+    pub asker: &'a mut Asker,
+    /// Whom it asks.
+    pub source: (&'a SourceConfig, &'a Identity),
+    /// Where the last cut ended: what came behind may turn out to be void.
+    pub kept: ResumePoint,
+    /// How often the source had nothing to send while answers waited for their proof.
+    pub unproven: u32,
     /// When to cut.
     pub rule: CutRule,
     /// Events taken from the read buffer before anything else gets its turn (`batch.maxEvents`).
@@ -122,7 +135,7 @@ impl Stream<'_> {
             let turn = tokio::select! {
                 biased;
                 end = outside.ends() => Err(end),
-                () = tokio::time::sleep_until(wait), if pace.waiting() => {
+                () = tokio::time::sleep_until(wait), if pace.waiting() && self.assembler.may_cut() => {
                     self.cut(&mut pace, &mut outside).await.map(|()| false)
                 }
                 () = tokio::time::sleep_until(pace.report_at()), if self.unreported => {
@@ -187,6 +200,7 @@ impl Stream<'_> {
 
     fn saw(&mut self, seen: Seen) {
         let was_idle = std::mem::replace(&mut self.idle, seen == Seen::Heartbeat);
+        self.unproven += u32::from(seen == Seen::Heartbeat);
         if seen == Seen::Nothing && !was_idle {
             return;
         }
@@ -218,6 +232,9 @@ impl Stream<'_> {
             if let Some(wanted) = self.assembler.wanted_bytes() {
                 self.recall(&wanted, pace, outside).await?;
             }
+            if let Some(unnamed) = self.assembler.unnamed().cloned() {
+                self.name(&unnamed, outside).await?;
+            }
             let seen = self.assembler.go_on().map_err(StreamEnd::Broken)?;
             self.saw(seen);
         }
@@ -231,6 +248,9 @@ impl Stream<'_> {
         outside: &mut Outside<'_>,
     ) -> Result<(), StreamEnd> {
         if !self.recall.holds(wanted) {
+            if !self.assembler.may_cut() {
+                return Err(self.give_up_proofs("a transaction prepared before it is decided"));
+            }
             self.cut(pace, outside).await?;
         }
         let fetched = tokio::select! {
@@ -241,6 +261,42 @@ impl Stream<'_> {
         match fetched {
             Ok(bytes) => self.assembler.feed(&bytes),
             Err(why) => self.assembler.lose(&why),
+        }
+        Ok(())
+    }
+
+    /// Asks the source for the columns of a table.
+    async fn name(
+        &mut self,
+        unnamed: &Unnamed,
+        outside: &mut Outside<'_>,
+    ) -> Result<(), StreamEnd> {
+        let (at, (settings, identity)) = (self.assembler.unnamed_at(), self.source);
+        let asked = tokio::select! {
+            biased;
+            asked = self.asker.ask(settings, identity, unnamed, &at) => asked,
+            end = outside.ends() => return Err(end),
+        };
+        match asked {
+            Ok(naming) => self.assembler.name(naming),
+            Err(Unanswered::Source(error)) => return Err(StreamEnd::Source(error)),
+            Err(Unanswered::Elsewhere) => return Err(StreamEnd::Elsewhere),
+        }
+        Ok(())
+    }
+
+    /// What waits for its proof is void.
+    fn give_up_proofs(&mut self, why: &str) -> StreamEnd {
+        self.assembler.unproven(Some(why)).map_or(StreamEnd::Told, StreamEnd::Broken)
+    }
+
+    /// Answers wait for their proof as long as the source has something to send.
+    async fn follow_proofs(&mut self) -> Result<(), StreamEnd> {
+        if !self.assembler.is_proving() {
+            self.unproven = 0;
+            self.asker.rest().await;
+        } else if self.unproven >= PROOF_LIMIT {
+            return Err(self.give_up_proofs("the source does not send what it had logged by then"));
         }
         Ok(())
     }
@@ -261,9 +317,10 @@ impl Stream<'_> {
         }
         let full =
             self.assembler.pending_bytes() >= self.rule.max_bytes && self.assembler.has_news();
-        if full || self.assembler.cut_wanted() {
+        if (full || self.assembler.cut_wanted()) && self.assembler.may_cut() {
             self.cut(pace, outside).await?;
         }
+        self.follow_proofs().await?;
         if pace.report_at() <= Deadline::now() {
             self.report();
             pace.reported();
@@ -286,6 +343,7 @@ impl Stream<'_> {
         pace.restart();
         self.handing = true;
         let cut = self.assembler.cut().map_err(StreamEnd::Broken)?;
+        self.kept = self.assembler.resume_point();
         let handed = tokio::select! {
             biased;
             handed = self.deliver(cut) => handed,
@@ -322,7 +380,7 @@ impl Stream<'_> {
             self.hand_over_last(pace, outside).await.err().unwrap_or(end)
         };
         self.report();
-        (end, self.assembler.resume_point())
+        (end, self.kept)
     }
 
     /// What an open group has already shipped is given up; everything before it is cut.
@@ -331,7 +389,7 @@ impl Stream<'_> {
         pace: &mut Pace,
         outside: &mut Outside<'_>,
     ) -> Result<(), StreamEnd> {
-        if self.assembler.streams_alone() {
+        if self.assembler.streams_alone() || !self.assembler.may_cut() {
             let abandoned = tokio::select! {
                 biased;
                 abandoned = self.shipper.abandon() => abandoned,

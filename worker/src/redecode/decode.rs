@@ -26,6 +26,7 @@ use crds::position::{FilePosition, Flavor};
 use super::feed::Taker;
 use super::select::{Sought, is_before};
 use crate::fault::{Fault, chain};
+use crate::names::Tables;
 use crate::pipeline::assemble::{self, Assembler, Part, ResumePoint, Sinks};
 use crate::pipeline::cut::{Cut, Missed};
 use crate::pipeline::error::AssembleError;
@@ -156,6 +157,7 @@ impl<'a> Redecoder<'a> {
             held: held_back(self.flavor, &Stint::of(n, lineage))?,
             executed: None,
             next_file: None,
+            tables: Tables::default(),
         };
         let rows = ChangeBatch::new(&lineage.id, ParquetSettings::default());
         let tracker = GroupTracker::new(self.flavor);

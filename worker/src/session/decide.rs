@@ -12,6 +12,7 @@ use source::preflight::Facts;
 
 use super::Memory;
 use crate::fault::Fault;
+use crate::names::Tables;
 use crate::pipeline::assemble::ResumePoint;
 use crate::pipeline::held::Held;
 use crate::pipeline::prepared::PreparedSet;
@@ -28,7 +29,7 @@ pub enum Plan {
     /// There is no position yet: resolve `start`.
     Fresh,
     /// Go on at this point.
-    Resume(ResumePoint),
+    Resume(Box<ResumePoint>),
     /// Another server goes on with the history; `consent` names it where the sets do not prove it.
     Switch {
         /// `accept-source`, used up by the new lineage.
@@ -79,9 +80,11 @@ pub fn plan(
         memory.gap_seen = None;
     }
     match verdict {
-        Verdict::Resume => Ok(Plan::Resume(resume_point(state, stint, &at.position(), None)?)),
+        Verdict::Resume => {
+            Ok(Plan::Resume(Box::new(resume_point(state, stint, &at.position(), None)?)))
+        }
         Verdict::NextFile { file } => {
-            Ok(Plan::Resume(resume_point(state, stint, &at.position(), Some(file))?))
+            Ok(Plan::Resume(Box::new(resume_point(state, stint, &at.position(), Some(file))?)))
         }
         Verdict::Switch => Ok(Plan::Switch { consent: None }),
         Verdict::Consented => Ok(Plan::Switch { consent: consent.map(str::to_owned) }),
@@ -205,6 +208,7 @@ fn resume_point(
         executed: (at.offset > 0).then(|| (*state.gtid).clone()),
         prepared: PreparedSet::of(&facts.xa),
         next_file,
+        tables: Tables::default(),
     })
 }
 

@@ -18,6 +18,7 @@ use super::watch::{Cause, Watch, another};
 use super::{Ready, Session, SessionEnd};
 use crate::backoff::Backoff;
 use crate::fault::{Fault, chain};
+use crate::names::ask::Asker;
 use crate::pipeline::assemble::{Assembler, ResumePoint, Sinks};
 use crate::pipeline::error::AssembleError;
 use crate::pipeline::recall::Recall;
@@ -39,6 +40,8 @@ pub struct Line<'a, 'b> {
     pub committer: &'a Arc<Committer>,
     /// The stream's root.
     pub store: &'a Arc<dyn Store>,
+    /// Asks the source for columns, and keeps what came to nothing.
+    pub asker: Asker,
 }
 
 /// Where streaming goes on, and on which server.
@@ -225,6 +228,10 @@ impl Line<'_, '_> {
             assembler,
             shipper,
             recall: Recall { committer: self.committer, store: self.store },
+            asker: &mut self.asker,
+            source: (&place.settings, &place.identity),
+            kept: place.resume.clone(),
+            unproven: 0,
             rule: CutRule { max_delay: commit.max_delay.get(), max_bytes: commit.max_bytes.get() },
             batch: self.config.batch.max_events,
             board: self.session.board,
@@ -247,15 +254,17 @@ impl Line<'_, '_> {
             board: self.session.board,
         };
         let told = CancellationToken::new();
-        let streaming = stream.run(&mut dump, &told, self.committer.ended());
-        tokio::pin!(streaming);
-        let (end, resume, cause) = tokio::select! {
-            biased;
-            (end, resume) = &mut streaming => (end, resume, None),
-            cause = watch.wait() => {
-                told.cancel();
-                let (end, resume) = streaming.await;
-                (end, resume, Some(cause))
+        let (end, resume, cause) = {
+            let streaming = stream.run(&mut dump, &told, self.committer.ended());
+            tokio::pin!(streaming);
+            tokio::select! {
+                biased;
+                (end, resume) = &mut streaming => (end, resume, None),
+                cause = watch.wait() => {
+                    told.cancel();
+                    let (end, resume) = streaming.await;
+                    (end, resume, Some(cause))
+                }
             }
         };
         match (&cause, &end, shipper.fault()) {
@@ -318,7 +327,14 @@ impl Line<'_, '_> {
                     Next::Reconnect(resume.into(), fault)
                 }
             }
+            (None, StreamEnd::Elsewhere) => {
+                let what = "the address leads to another server than the stream comes from";
+                Next::End(Fault::source(Reason::SourceMoved, what).into())
+            }
             (None, StreamEnd::Broken(error)) => {
+                if let AssembleError::Unproven { tables, why } = &error {
+                    self.asker.refuse(tables, why);
+                }
                 let fault = Fault::source(error.reason(), chain(&error));
                 if let AssembleError::HistoryChanged { .. } | AssembleError::Discontinuity { .. } =
                     error
@@ -365,7 +381,7 @@ impl Line<'_, '_> {
     fn assembler(&self, place: &Place) -> Result<Assembler, Fault> {
         let identity = &place.identity;
         let filter = self.filter(identity)?;
-        let mut decoder = ChangeDecoder::new(identity.flavor, filter.clone());
+        let mut decoder = ChangeDecoder::new(identity.flavor, filter.clone()).asking();
         let state = self.committer.durable().borrow().state.clone();
         for gap in state.facts.table_gaps.iter().filter(|gap| gap.to.is_none()) {
             if let Some((schema, table)) = gap.table.as_ref().and_then(|name| name.split_once('.'))

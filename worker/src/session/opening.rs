@@ -1,9 +1,12 @@
 //! The first entries of a session: the lineage, the gap, whatever must stand in the log before the first dump.
 
+use std::collections::BTreeMap;
+
 use archive::entry::{
     Consent, FullGtid, GapBody, GapPhase, LineageBody, LineageCause, Missing, Proof, ServerId,
 };
 use archive::{Body, Point, State};
+use binlog::TableName;
 use crds::conditions::Reason;
 use crds::position::{FilePosition, GtidSet};
 use crds::v1alpha1::OnGap;
@@ -16,6 +19,7 @@ use super::housekeeping::{GapConsents, handled};
 use super::line::{Line, Place};
 use super::{Ready, SessionEnd};
 use crate::fault::Fault;
+use crate::names::{self, Known, NameRecord, Tables};
 use crate::pipeline::assemble::ResumePoint;
 use crate::pipeline::held::Held;
 use crate::pipeline::prepared::PreparedSet;
@@ -34,9 +38,10 @@ impl Line<'_, '_> {
         let Ready { settings, mut control, facts, plan } = ready;
         let identity = facts.identity;
         let resume = match plan {
-            Plan::Resume(resume) => {
+            Plan::Resume(mut resume) => {
                 self.show_start(&resume.at, StartOrigin::Archive);
-                resume
+                resume.tables.described = self.described_at(&resume.at).await?;
+                *resume
             }
             Plan::Fresh => {
                 let start =
@@ -52,6 +57,30 @@ impl Line<'_, '_> {
         };
         control.close().await;
         Ok(Place { resume, identity, settings })
+    }
+
+    /// What the archive knows of tables whose maps name no columns.
+    async fn described_at(
+        &self,
+        at: &FilePosition,
+    ) -> Result<BTreeMap<TableName, Known>, SessionEnd> {
+        let state = self.committer.durable().borrow().state.clone();
+        let lineage = state.lineage().unwrap_or_default();
+        let records = names::load(&**self.store, lineage).await.map_err(Fault::from)?;
+        Ok(names::known_at(&records, at))
+    }
+
+    /// What lies in a gap may have redefined every table.
+    async fn end_names(&self, from: &FilePosition, to: &FilePosition) -> Result<(), SessionEnd> {
+        let known = self.described_at(from).await?;
+        let ended = known.keys().map(|table| NameRecord::ended(table, from.clone()));
+        let ended: Vec<NameRecord> = ended.collect();
+        if !ended.is_empty() {
+            let state = self.committer.durable().borrow().state.clone();
+            let lineage = state.lineage().unwrap_or_default();
+            names::store(&**self.store, lineage, to, &ended).await.map_err(Fault::from)?;
+        }
+        Ok(())
     }
 
     fn show_start(&self, at: &FilePosition, origin: StartOrigin) {
@@ -115,6 +144,7 @@ impl Line<'_, '_> {
             executed: None,
             prepared: PreparedSet::of(&state.facts.xa),
             next_file: None,
+            tables: Tables::default(),
         })
     }
 
@@ -152,6 +182,7 @@ impl Line<'_, '_> {
             self.log(self.committer.append(detected).await)?;
         }
         let (by, consents) = self.leave_to_pass(&id, from, oldest).await?;
+        self.end_names(from, &to).await?;
         let passed = Body::gap(body(GapPhase::Passed, &by), missing, consents);
         self.log(self.committer.append(passed).await)?;
         tracing::warn!(gap = id, by, "gap passed");
@@ -173,6 +204,7 @@ impl Line<'_, '_> {
             executed: None,
             prepared: PreparedSet::of(&state.facts.xa),
             next_file: None,
+            tables: Tables::default(),
         })
     }
 

@@ -18,6 +18,9 @@ use crate::table_map::TableMap;
 /// Table maps kept over groups, in bytes of their bodies; their plans take some 20 times as much.
 const MAX_KEPT: usize = 1 << 20;
 
+/// What table maps without column names are completed with, or why they are not.
+pub(super) type Described = BTreeMap<TableName, Result<TableDescription, String>>;
+
 /// A table and what was decided about it.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
@@ -61,7 +64,7 @@ impl Tables {
         &mut self,
         flavor: Flavor,
         body: &[u8],
-        known: &BTreeMap<TableName, TableDescription>,
+        known: &Described,
         decide: impl FnOnce(&Arc<Plan>) -> bool,
     ) -> Result<(), Short> {
         let described = body.get(TABLE_ID_BYTES..).ok_or(Short)?;
@@ -118,22 +121,22 @@ impl Tables {
     }
 }
 
-fn compile(
-    flavor: Flavor,
-    body: &[u8],
-    known: &BTreeMap<TableName, TableDescription>,
-) -> Result<Plan, Short> {
+fn compile(flavor: Flavor, body: &[u8], known: &Described) -> Result<Plan, Short> {
     let map = TableMap::parse(body)?;
-    let description = if known.is_empty() || !description::is_wanting(&map) {
-        None
-    } else {
-        known.get(&TableName { schema: map.schema.to_owned(), table: map.table.to_owned() })
-    };
-    let Some(description) = description else { return Ok(Plan::compile(flavor, &map, body)) };
-    if let Some(whole) = description.complete(&map, body) {
-        return Ok(Plan::compile(flavor, &TableMap::parse(&whole)?, &whole));
+    if !description::is_wanting(&map) {
+        return Ok(Plan::compile(flavor, &map, body));
     }
-    let fault = "its table map contradicts what is known of its columns; run SET GLOBAL \
-                 binlog_row_metadata=FULL on the source";
+    let name = TableName { schema: map.schema.to_owned(), table: map.table.to_owned() };
+    let fault = match known.get(&name) {
+        None => return Ok(Plan { unnamed: true, ..Plan::compile(flavor, &map, body) }),
+        Some(Ok(description)) => match description.complete(&map, body) {
+            Some(whole) => return Ok(Plan::compile(flavor, &TableMap::parse(&whole)?, &whole)),
+            None => {
+                "its table map contradicts what is known of its columns; run SET GLOBAL \
+                     binlog_row_metadata=FULL on the source"
+            }
+        },
+        Some(Err(refused)) => refused.as_str(),
+    };
     Ok(Plan { fault: Some(fault.to_owned()), ..Plan::compile(flavor, &map, body) })
 }

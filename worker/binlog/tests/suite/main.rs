@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail as tests do")]
 
 mod changes;
+mod columns;
 mod descriptions;
 mod foreign;
 mod frames;

@@ -37,12 +37,13 @@ impl Assembler {
 
     /// Unpacks a compressed or a prepared group until its rows are a part of their own; `true` when nothing is left.
     pub(super) fn unpack(&mut self) -> bool {
-        while self.unpack_next() {
+        // An unnamed table is answered for before its rows.
+        while self.unnamed().is_none() && self.unpack_next() {
             if self.rows.open_bytes() >= CHANGES_PART {
                 return false;
             }
         }
-        if self.replay.is_some() {
+        if self.replay.is_some() || self.unnamed().is_some() {
             return false;
         }
         if self.open.unlisted {
@@ -121,6 +122,7 @@ impl Assembler {
     pub(super) fn end_group(&mut self, ended: EndedGroup, span: Range<u64>) -> Seen {
         let EndedGroup { gtid, verdict, from: _, event_time, commit_time_us } = ended;
         let torn = verdict == Verdict::Torn;
+        self.end_names();
         if matches!(verdict, Verdict::Committed | Verdict::XaVerdict { .. }) {
             self.name_unknown_values(&span);
         }

@@ -6,6 +6,7 @@ use super::super::cut::Tail;
 use super::super::held::Held;
 use super::super::prepared::PreparedSet;
 use super::super::raw::RawPart;
+use crate::names::Tables;
 
 /// Where the assembler begins and what it must find there.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct ResumePoint {
     pub prepared: PreparedSet,
     /// `at` is the end of its file, which the source has purged since: go on with this one.
     pub next_file: Option<String>,
+    /// What is known of tables at `at`, beside what the log says.
+    pub tables: Tables,
 }
 
 impl ResumePoint {
@@ -114,6 +117,7 @@ mod tests {
             executed: None,
             prepared: PreparedSet::default(),
             next_file: None,
+            tables: Tables::default(),
         }
     }
 

@@ -67,6 +67,13 @@ impl Replay {
         self.group.as_ref()
     }
 
+    /// Where the group ended, if that was in the lineage being read.
+    fn end(&self) -> Option<FilePosition> {
+        let Prepared { lineage, from, to, .. } = &self.prepared;
+        let here = lineage.as_ref().is_none_or(|lineage| *lineage == self.home);
+        here.then(|| FilePosition::new(from.file.clone(), *to))
+    }
+
     /// The next event's bytes in `bytes`, once they are here whole.
     fn next_event(&self) -> Option<std::ops::Range<usize>> {
         let rest = self.bytes.get(self.read..)?;
@@ -172,6 +179,10 @@ impl Assembler {
                 self.open.savepoint(&name, self.rows.savepoint());
             }
             Ok(Next::Event(Meaning::RollbackTo { name })) => self.roll_back_to(&name),
+            Ok(Next::Event(Meaning::TableMap)) => {
+                let end = replay.end();
+                self.check_replayed(end.as_ref());
+            }
             Ok(Next::Event(_)) => {}
             Ok(Next::Short) => return false,
             Ok(Next::End) => {

@@ -59,6 +59,7 @@ impl Assembler {
                     missed: step.missed,
                     xa: step.xa,
                     schemas: self.decoder.take_new_schemas(),
+                    names: std::mem::take(&mut self.names.found),
                     event_time_us: step.event_time_us,
                     transactions: step.transactions,
                     rows_void: step.rows_void,

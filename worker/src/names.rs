@@ -1,0 +1,232 @@
+//! Definitions that the source was asked for, kept in the archive: which table map lacks what, and from where on.
+//!
+//! A record says that from one position on a table is described so, or that a statement ended that. Records are
+//! stored before the entry that holds their positions, under `names/<lineage>/`, and are facts about the binlog:
+//! one that a dead writer left is as true as any.
+//!
+//! Invariants
+//! - What is known at a position is what the last proven record before it says
+//!   (`what_is_known_at_a_position_is_the_last_proven_word_before_it`).
+//! - A record that cannot be read is no knowledge: then nothing is known, and the source is asked
+//!   (`a_record_that_cannot_be_read_is_no_knowledge`).
+
+pub mod ask;
+
+use std::collections::BTreeMap;
+
+use archive::store::{Store, StoreError};
+use binlog::{StoppedTable, TableDescription, TableName};
+use bytes::Bytes;
+use crds::position::FilePosition;
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde::{Deserialize, Serialize};
+
+/// Version of the records' form.
+const FORMAT: u32 = 1;
+/// Objects read at once.
+const PARALLEL: usize = 8;
+
+/// One fact about the definition of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NameRecord {
+    /// Schema of the table.
+    pub schema: String,
+    /// Name of the table.
+    pub table: String,
+    /// The event from which on it holds.
+    pub from: FilePosition,
+    /// Not proven: it holds if no statement up to here redefines the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<FilePosition>,
+    /// Fingerprint of the schema that it gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// The whole table map behind its id, in hex; none: a statement may have changed the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    format: u32,
+    records: Vec<NameRecord>,
+}
+
+impl NameRecord {
+    /// From `from` on the table is described so.
+    pub fn described(table: &TableName, from: FilePosition, by: &TableDescription) -> Self {
+        Self {
+            fingerprint: Some(by.fingerprint()),
+            map: Some(hex::encode(by.as_bytes())),
+            ..Self::ended(table, from)
+        }
+    }
+
+    /// From `from` on the table may have another definition.
+    pub fn ended(table: &TableName, from: FilePosition) -> Self {
+        let TableName { schema, table } = table.clone();
+        Self { schema, table, from, until: None, fingerprint: None, map: None }
+    }
+
+    /// The table.
+    pub fn name(&self) -> TableName {
+        TableName { schema: self.schema.clone(), table: self.table.clone() }
+    }
+
+    /// How it is described.
+    pub fn description(&self) -> Option<TableDescription> {
+        let map = hex::decode(self.map.as_ref()?).ok()?;
+        TableDescription::from_bytes(&map)
+    }
+}
+
+/// What is known of a table from a position on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The event from which on.
+    pub since: FilePosition,
+    /// Its description; `None`: none could be given.
+    pub description: Option<TableDescription>,
+}
+
+/// What is known of tables at one place of the stream.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Those that do not decode: their gap is in a cut.
+    pub stopped: BTreeMap<TableName, StoppedTable>,
+    /// Those whose maps name no columns.
+    pub described: BTreeMap<TableName, Known>,
+}
+
+/// What the records say of each table at a position.
+pub fn known_at(records: &[NameRecord], at: &FilePosition) -> BTreeMap<TableName, Known> {
+    let mut proven: Vec<&NameRecord> =
+        records.iter().filter(|record| record.until.is_none() && record.from <= *at).collect();
+    // At one place the statement has the last word: who cannot tell their order knows nothing.
+    proven.sort_by_key(|record| (record.from.clone(), record.map.is_none()));
+    let mut known = BTreeMap::new();
+    for record in proven {
+        match record.description() {
+            Some(description) => {
+                let description = Some(description);
+                known.insert(record.name(), Known { since: record.from.clone(), description });
+            }
+            None => drop(known.remove(&record.name())),
+        }
+    }
+    known
+}
+
+/// Stores records that are new at the cut which ends at `to`.
+pub async fn store(
+    store: &dyn Store,
+    lineage: &str,
+    to: &FilePosition,
+    records: &[NameRecord],
+) -> Result<(), StoreError> {
+    let stored = Stored { format: FORMAT, records: records.to_vec() };
+    let Ok(bytes) = serde_json::to_vec(&stored) else { return Ok(()) };
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    let key = archive::layout::names(lineage, &to.file, to.offset, &id);
+    store.create(&key, Bytes::from(bytes)).await.map(|_| ())
+}
+
+/// All records of a lineage.
+pub async fn load(store: &dyn Store, lineage: &str) -> Result<Vec<NameRecord>, StoreError> {
+    let objects = store.list(&archive::layout::names_of(lineage)).await?;
+    let read = objects.into_iter().map(|object| async move { store.get(&object.key).await });
+    let all: Vec<Option<Bytes>> =
+        futures::stream::iter(read).buffered(PARALLEL).try_collect().await?;
+    Ok(read_all(all.iter().flatten()).unwrap_or_else(|| {
+        tracing::warn!(
+            lineage,
+            "the kept definitions of tables cannot be read, they are asked for anew"
+        );
+        Vec::new()
+    }))
+}
+
+fn read_all<'a>(objects: impl Iterator<Item = &'a Bytes>) -> Option<Vec<NameRecord>> {
+    let mut all = Vec::new();
+    for bytes in objects {
+        let stored: Stored = serde_json::from_slice(bytes).ok()?;
+        if stored.format != FORMAT {
+            return None;
+        }
+        let whole = |record: &NameRecord| record.map.is_none() || record.description().is_some();
+        if !stored.records.iter().all(whole) {
+            return None;
+        }
+        all.extend(stored.records);
+    }
+    Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: u64) -> FilePosition {
+        FilePosition::new("binlog.000009", offset)
+    }
+
+    fn table() -> TableName {
+        TableName { schema: "t".into(), table: "t".into() }
+    }
+
+    /// `t.t` with one INT of this name.
+    fn described(from: u64, column: &str) -> NameRecord {
+        let head = [&b"\x01t\0\x01t\0"[..], &[1, 3, 0, 0], &[1, 1, 0]].concat();
+        let length = column.len() as u8;
+        let map = [&head[..], &[4, length + 1, length], column.as_bytes()].concat();
+        NameRecord::described(&table(), at(from), &TableDescription::from_bytes(&map).unwrap())
+    }
+
+    fn column_at(records: &[NameRecord], offset: u64) -> Option<String> {
+        let known = known_at(records, &at(offset)).remove(&table())?;
+        let bytes = known.description?.as_bytes().to_vec();
+        bytes.last().map(|byte| char::from(*byte).to_string())
+    }
+
+    #[test]
+    fn what_is_known_at_a_position_is_the_last_proven_word_before_it() {
+        let unproven = NameRecord { until: Some(at(900)), ..described(350, "x") };
+        let records = [
+            described(400, "b"),
+            NameRecord::ended(&table(), at(300)),
+            described(100, "a"),
+            unproven,
+        ];
+        for (offset, column) in [
+            (99, None),
+            (100, Some("a")),
+            (299, Some("a")),
+            (300, None),
+            (399, None),
+            (900, Some("b")),
+        ] {
+            assert_eq!(column_at(&records, offset).as_deref(), column, "{offset}");
+        }
+        let next = FilePosition::new("binlog.000010", 4);
+        assert_eq!(known_at(&records, &next).len(), 1, "files are in the order of their numbers");
+        let same = [NameRecord::ended(&table(), at(100)), described(100, "a")];
+        assert_eq!(column_at(&same, 200), None, "within one event nobody knows what came first");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_no_knowledge() {
+        let stored = |records: &[NameRecord]| {
+            Bytes::from(
+                serde_json::to_vec(&Stored { format: FORMAT, records: records.into() }).unwrap(),
+            )
+        };
+        let good = [described(100, "a"), NameRecord::ended(&table(), at(300))];
+        assert_eq!(read_all([stored(&good)].iter()).as_deref(), Some(&good[..]));
+        let torn = NameRecord { map: Some("00".into()), ..described(100, "a") };
+        let later = Bytes::from_static(br#"{"format":2,"records":[]}"#);
+        for bad in [Bytes::from_static(b"{"), later, stored(&[torn])] {
+            assert_eq!(read_all([stored(&good), bad].iter()), None);
+        }
+    }
+}

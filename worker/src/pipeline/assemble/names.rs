@@ -1,0 +1,279 @@
+//! Tables whose maps name no columns, decoded by what the source says of them: from where on an answer is proven.
+//!
+//! The source answers after the table map came, so what it says is right for that map unless a statement redefined the
+//! table between the map and the position that the source had reached when it had answered. Until the stream has
+//! passed that position rows are decoded but nothing behind the map's group is cut; a statement in between makes the
+//! whole step void, and the next reading stops the table there by name. Pure: who asks, and where, is `names::ask`.
+//!
+//! Invariants
+//! - No row is cut under an answer that is not proven (`nothing_is_cut_before_the_answer_is_proven`).
+//! - An answer ends at a statement that may redefine its table (`an_answer_ends_at_a_statement_about_its_table`).
+//! - A statement before the answer is proven makes it void, for that table only
+//!   (`a_statement_before_the_proof_makes_the_answer_void`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use binlog::{Frame, TableDescription, TableName, Unnamed};
+use crds::position::FilePosition;
+
+use super::super::error::AssembleError;
+use super::Assembler;
+use crate::names::{Known, NameRecord, Tables};
+
+/// Bytes of binlog that may be read before an answer is proven, behind the group that asked.
+pub const PROOF: u64 = 64 << 20;
+
+const MIXED: &str = "its transaction has statements among its rows";
+
+/// What the source said of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Naming {
+    /// It is described so, if no statement up to `until` redefines it.
+    Described {
+        /// How.
+        description: TableDescription,
+        /// Where the source stood when it had answered.
+        until: FilePosition,
+        /// Bytes of binlog up to there.
+        ahead: u64,
+        /// So many are not waited for.
+        limit: u64,
+    },
+    /// It cannot be told, because of this.
+    Refused(String),
+}
+
+/// An answer on its way to its proof.
+#[derive(Debug)]
+struct Pending {
+    table: TableName,
+    description: TableDescription,
+    /// Its table map, and the group that it stands in.
+    from: FilePosition,
+    group: FilePosition,
+    until: FilePosition,
+    /// The count of bytes at which the stream is there.
+    until_bytes: u64,
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    known: Arc<BTreeMap<TableName, Known>>,
+    pending: Vec<Pending>,
+    /// What is to be recorded with the next cut.
+    pub(super) found: Vec<NameRecord>,
+    /// Bytes read.
+    read: u64,
+    void: Option<(Vec<(TableName, FilePosition)>, String)>,
+}
+
+impl Names {
+    pub(super) fn new(tables: &Tables) -> Self {
+        Self { known: Arc::new(tables.described.clone()), ..Self::default() }
+    }
+
+    /// Ends what the event redefines; the tables.
+    fn redefine(&mut self, file: &str, frame: &Frame<'_>) -> Vec<TableName> {
+        self.read += frame.bytes.len() as u64;
+        let mut redefined = if self.known.is_empty() {
+            Vec::new()
+        } else {
+            binlog::redefined(frame, &self.known.keys())
+        };
+        redefined.sort_unstable();
+        redefined.dedup();
+        for table in &redefined {
+            let was = Arc::make_mut(&mut self.known).remove(table);
+            if let Some(pending) = self.pending.iter().find(|pending| pending.table == *table) {
+                let lost = vec![(table.clone(), pending.from.clone())];
+                let why = "a statement changed it before the source was asked for its columns";
+                self.void.get_or_insert((lost, why.to_owned()));
+            } else if was.is_some_and(|was| was.description.is_some()) {
+                let at = FilePosition::new(file, frame.from);
+                self.found.push(NameRecord::ended(table, at));
+            }
+        }
+        redefined
+    }
+
+    fn know(&mut self, table: &TableName, since: &FilePosition, by: Option<TableDescription>) {
+        let known = Known { since: since.clone(), description: by };
+        Arc::make_mut(&mut self.known).insert(table.clone(), known);
+    }
+
+    /// The stream has reached a boundary: what is proven there, and what takes too long.
+    fn reach(&mut self, at: &FilePosition) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let found = &mut self.found;
+        self.pending.retain(|pending| {
+            let proven = pending.until <= *at;
+            if proven {
+                let Pending { table, from, description, .. } = pending;
+                found.push(NameRecord::described(table, from.clone(), description));
+            }
+            !proven
+        });
+        let far = |pending: &&Pending| pending.until_bytes.saturating_sub(self.read) > PROOF;
+        if let Some(pending) = self.pending.iter().find(far) {
+            let lost = vec![(pending.table.clone(), pending.from.clone())];
+            self.void.get_or_insert((lost, too_far(pending.until_bytes - self.read)));
+        }
+    }
+}
+
+/// Why an answer is not waited for.
+fn too_far(ahead: u64) -> String {
+    format!(
+        "the stream was {} MiB behind when the source was asked for its columns, too far to be proven on the way",
+        ahead >> 20
+    )
+}
+
+impl Assembler {
+    /// What the event says about definitions, before its rows are decoded.
+    pub(super) fn note_definitions(&mut self, frame: &Frame<'_>) {
+        for table in self.names.redefine(&self.file, frame) {
+            self.decoder.forget(&table);
+        }
+    }
+
+    /// The table map in hand names no columns: answer by [`Self::name`] before going on.
+    pub fn unnamed(&self) -> Option<&Unnamed> {
+        self.decoder.unnamed()
+    }
+
+    /// Where that table map stands.
+    pub fn unnamed_at(&self) -> FilePosition {
+        let from = self.placed.as_ref().map_or(self.file_end, |placed| placed.span.start);
+        FilePosition::new(self.file.clone(), from)
+    }
+
+    /// Takes what the source said of the table.
+    pub fn name(&mut self, naming: Naming) {
+        let Some(table) = self.decoder.unnamed().map(|unnamed| unnamed.table.clone()) else {
+            return;
+        };
+        let from = self.unnamed_at();
+        let answer = self.judge(&table, &from, naming);
+        self.names.know(&table, &from, answer.as_ref().ok().cloned());
+        let answer = answer.map_err(|why| {
+            format!("its table map names no columns, and {why}; run SET GLOBAL binlog_row_metadata=FULL on the source")
+        });
+        if let Err(problem) = self.decoder.answer(answer) {
+            self.undecodable(problem.to_owned());
+        }
+    }
+
+    fn judge(
+        &mut self,
+        table: &TableName,
+        from: &FilePosition,
+        naming: Naming,
+    ) -> Result<TableDescription, String> {
+        let (description, until, ahead, limit) = match naming {
+            Naming::Refused(why) => return Err(why),
+            Naming::Described { description, until, ahead, limit } => {
+                (description, until, ahead, limit)
+            }
+        };
+        if self.decoder.mixes_statements() {
+            return Err(MIXED.to_owned());
+        }
+        let group = self.tracker.group().map_or_else(|| from.clone(), |group| group.from.clone());
+        // A table that stands, or stays behind, keeps the answer for a later redecode, which looks for the proof.
+        let record = NameRecord {
+            until: Some(until.clone()),
+            ..NameRecord::described(table, from.clone(), &description)
+        };
+        if self.decoder.stopped().contains_key(table) {
+            self.names.found.push(record);
+            return Err("it stands still".to_owned());
+        }
+        if ahead > limit {
+            self.names.found.push(record);
+            return Err(too_far(ahead));
+        }
+        self.names.pending.push(Pending {
+            table: table.clone(),
+            description: description.clone(),
+            from: from.clone(),
+            group,
+            until,
+            until_bytes: self.names.read + ahead,
+        });
+        Ok(description)
+    }
+
+    /// The open group ends: nobody knows what a statement in it did to the tables that it asked for.
+    pub(super) fn end_names(&mut self) {
+        if !self.decoder.mixes_statements() {
+            return;
+        }
+        let Some(group) = self.tracker.group() else { return };
+        let asked = self.names.pending.iter().filter(|pending| pending.group == group.from);
+        let lost: Vec<_> =
+            asked.map(|pending| (pending.table.clone(), pending.from.clone())).collect();
+        if !lost.is_empty() {
+            self.names.void.get_or_insert((lost, MIXED.to_owned()));
+        }
+    }
+
+    pub(super) fn reach_proofs(&mut self) {
+        self.names.reach(&self.at);
+    }
+
+    /// Whether everything up to the last boundary is proven.
+    pub fn may_cut(&self) -> bool {
+        self.names.void.is_none()
+            && self.names.pending.iter().all(|pending| self.at <= pending.group)
+    }
+
+    /// Answers wait for their proof.
+    pub fn is_proving(&self) -> bool {
+        !self.names.pending.is_empty()
+    }
+
+    /// The step so far is void: read again from the last cut. `why`: whatever waits for its proof is given up.
+    pub fn unproven(&mut self, why: Option<&str>) -> Option<AssembleError> {
+        if let Some(why) = why {
+            let lost = self.names.pending.iter();
+            let lost = lost.map(|pending| (pending.table.clone(), pending.from.clone())).collect();
+            self.names.void.get_or_insert((lost, why.to_owned()));
+        }
+        let (tables, why) = self.names.void.clone()?;
+        Some(AssembleError::Unproven { tables, why })
+    }
+
+    /// What is known at the last boundary.
+    pub(super) fn tables(&self) -> Tables {
+        let before = |since: &FilePosition| *since < self.at;
+        let stopped = self.decoder.stopped().iter();
+        let stopped = stopped.filter(|(table, _)| self.known_stopped.contains(*table));
+        let described = self.names.known.iter().filter(|(_, known)| before(&known.since));
+        // A refusal is asked about again.
+        let described = described.filter(|(_, known)| known.description.is_some());
+        Tables {
+            stopped: stopped.map(|(table, why)| (table.clone(), why.clone())).collect(),
+            described: described.map(|(table, known)| (table.clone(), known.clone())).collect(),
+        }
+    }
+
+    /// A table map of a prepared transaction, whose verdict comes only now: what is known must hold for then.
+    /// `prepared`: where its group ended; none: in another lineage.
+    pub(super) fn check_replayed(&mut self, prepared: Option<&FilePosition>) {
+        let unnamed = self.decoder.unnamed().is_some();
+        self.decoder.withdraw();
+        let later = self.decoder.group_tables().any(|table| {
+            self.names.known.get(&table).is_some_and(|known| {
+                known.description.is_some() && prepared.is_none_or(|end| known.since >= *end)
+            })
+        });
+        if unnamed || later {
+            self.undecodable("a table's columns are not known for when it was prepared".to_owned());
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Tables whose maps name no columns: from where on the source's answer counts, and what becomes of it.
+
+use binlog::{StoppedTable, TableDescription, TableName};
+use worker::names::NameRecord;
+use worker::pipeline::assemble::{Naming, PROOF};
+
+use super::made::*;
+use super::*;
+
+/// Announces `s.t` with one LONGTEXT, without its name and character set.
+fn unnamed() -> Vec<u8> {
+    let named = table_map();
+    let length = named.len() - 7;
+    inner(binlog::EventType::TABLE_MAP, &named[HEADER..length])
+}
+
+fn table() -> TableName {
+    TableName { schema: "s".into(), table: "t".into() }
+}
+
+/// Where the event begins.
+fn start(made: &Made, event: usize) -> u64 {
+    made.events[event].start as u64
+}
+
+fn at(offset: u64) -> FilePosition {
+    FilePosition::new(FILE, offset)
+}
+
+/// A row of `s.t` in a transaction of its own.
+fn insert(made: &mut Made) {
+    made.group([query("s", "BEGIN"), unnamed(), row(3), xid()]);
+}
+
+fn statement(made: &mut Made, text: &str) {
+    made.group([query("s", text)]);
+}
+
+fn asking(resume: ResumePoint) -> Assembler {
+    let decoder = ChangeDecoder::new(Flavor::MySQL, Filter::default()).asking();
+    let rows = ChangeBatch::new("0001-test", ParquetSettings::default());
+    let sinks = Sinks { raw: true, changes: true };
+    Assembler::new(
+        resume,
+        GroupTracker::new(Flavor::MySQL),
+        decoder,
+        Filter::default(),
+        rows,
+        sinks,
+    )
+}
+
+/// A reading of a made file, with the source's answers.
+struct Reading {
+    assembler: Assembler,
+    taken: Taken,
+    asked: Vec<FilePosition>,
+    /// Where the source stands when it is asked, and how far that is.
+    until: u64,
+    ahead: u64,
+}
+
+impl Reading {
+    fn of(resume: ResumePoint, until: u64) -> Self {
+        let (assembler, taken) = (asking(resume), Taken::default());
+        let mut reading = Self { assembler, taken, asked: Vec::new(), until, ahead: 1 };
+        reading.accept(&rotate(4)).unwrap();
+        reading
+    }
+
+    fn answer(&self) -> Naming {
+        let description = TableDescription::of(&table_map()[HEADER..]).unwrap();
+        let (until, ahead) = (at(self.until), self.ahead);
+        Naming::Described { description, until, ahead, limit: 1 << 30 }
+    }
+
+    fn accept(&mut self, event: &[u8]) -> Result<(), AssembleError> {
+        self.assembler.accept(event)?;
+        while self.assembler.is_unpacking() {
+            if self.assembler.unnamed().is_some() {
+                self.asked.push(self.assembler.unnamed_at());
+                let answer = self.answer();
+                self.assembler.name(answer);
+            }
+            self.assembler.go_on()?;
+        }
+        Ok(())
+    }
+
+    fn events(&mut self, made: &Made, events: std::ops::Range<usize>) -> Result<(), AssembleError> {
+        let mut events = events.map(|event| &made.bytes[made.events[event].clone()]);
+        events.try_for_each(|event| self.accept(event))
+    }
+
+    /// Cuts, and says what was recorded.
+    fn cut(&mut self) -> Vec<NameRecord> {
+        assert!(self.assembler.may_cut());
+        self.taken.cut(&mut self.assembler);
+        self.taken.cuts.last().map(|cut| cut.names.clone()).unwrap_or_default()
+    }
+}
+
+/// Two inserts: events 2 to 6, and 7 to 11.
+fn two_inserts() -> Made {
+    let mut made = Made::file(0);
+    insert(&mut made);
+    insert(&mut made);
+    made
+}
+
+#[test]
+fn nothing_is_cut_before_the_answer_is_proven() {
+    let made = two_inserts();
+    let mut reading = Reading::of(from_the_start(), made.bytes.len() as u64);
+    reading.events(&made, 0..6).unwrap();
+    assert!(reading.assembler.may_cut(), "what is before the group may");
+    reading.events(&made, 6..11).unwrap();
+    assert!(!reading.assembler.may_cut());
+    reading.events(&made, 11..12).unwrap();
+    let records = reading.cut();
+    let map = at(start(&made, 4));
+    assert_eq!(
+        records.iter().map(|record| (&record.from, &record.until)).collect::<Vec<_>>(),
+        [(&map, &None)]
+    );
+    assert_eq!(reading.asked, [map], "it is asked for once");
+    assert_eq!((reading.taken.rows, reading.taken.missed()), (2, vec![]));
+}
+
+#[test]
+fn an_answer_ends_at_a_statement_about_its_table() {
+    let mut made = Made::file(0);
+    insert(&mut made);
+    statement(&mut made, "ALTER TABLE other ADD c INT");
+    insert(&mut made);
+    statement(&mut made, "RENAME TABLE t TO t_old, t_new TO t");
+    insert(&mut made);
+    let mut reading = Reading::of(from_the_start(), start(&made, 7));
+    reading.events(&made, 0..15).unwrap();
+    assert_eq!(reading.asked, [at(start(&made, 4))]);
+    reading.until = made.bytes.len() as u64;
+    reading.events(&made, 15..made.events.len()).unwrap();
+    let (renamed, map) = (at(start(&made, 15)), at(start(&made, 18)));
+    assert_eq!(reading.asked, [at(start(&made, 4)), map.clone()]);
+    let records = reading.cut();
+    let told: Vec<_> = records.iter().map(|record| (&record.from, record.map.is_some())).collect();
+    assert_eq!(told, [(&at(start(&made, 4)), true), (&renamed, false), (&map, true)]);
+}
+
+#[test]
+fn a_statement_before_the_proof_makes_the_answer_void() {
+    let mut made = two_inserts();
+    statement(&mut made, "ALTER TABLE t RENAME COLUMN v TO w");
+    let mut reading = Reading::of(from_the_start(), made.bytes.len() as u64);
+    let error = reading.events(&made, 0..made.events.len()).unwrap_err();
+    let AssembleError::Unproven { tables, .. } = error else { panic!("{error}") };
+    assert_eq!(tables, [(table(), at(start(&made, 4)))]);
+    assert!(!reading.assembler.may_cut());
+}
+
+#[test]
+fn an_answer_from_far_ahead_is_kept_for_later_and_stops_the_table() {
+    let made = two_inserts();
+    let mut reading = Reading::of(from_the_start(), 1 << 40);
+    reading.ahead = (1 << 30) + 1;
+    reading.events(&made, 0..made.events.len()).unwrap();
+    let records = reading.cut();
+    assert_eq!(
+        records.iter().map(|record| record.until.clone()).collect::<Vec<_>>(),
+        [Some(at(1 << 40))]
+    );
+    assert_eq!(reading.taken.missed(), [(Some("s.t"), "TableStopped")]);
+    let mut reading = Reading::of(from_the_start(), 1 << 40);
+    reading.ahead = PROOF + 100_000;
+    let error = reading.events(&made, 0..made.events.len()).unwrap_err();
+    assert!(matches!(error, AssembleError::Unproven { .. }), "{error}");
+}
+
+#[test]
+fn a_connection_knows_what_the_one_before_it_was_told() {
+    let made = two_inserts();
+    let mut first = Reading::of(from_the_start(), start(&made, 7));
+    first.events(&made, 0..7).unwrap();
+    first.cut();
+    let mut second = Reading::of(first.assembler.resume_point(), 0);
+    second.taken = first.taken;
+    let from = made.events.iter().position(|event| event.start as u64 == start(&made, 6)).unwrap();
+    let mut format = made.bytes[made.events[0].clone()].to_vec();
+    format[13..17].fill(0);
+    seal(&mut format);
+    second.assembler.accept(&rotate(start(&made, 6))).unwrap();
+    second.accept(&format).unwrap();
+    second.events(&made, from..made.events.len()).unwrap();
+    second.cut();
+    assert_eq!((second.asked.len(), second.taken.rows), (0, 2));
+}
+
+#[test]
+fn a_stopped_table_has_one_gap_over_a_reconnect() {
+    let made = two_inserts();
+    let mut first = Reading::of(from_the_start(), 1 << 40);
+    first.ahead = 1 << 31;
+    first.events(&made, 0..7).unwrap();
+    first.cut();
+    assert_eq!(first.taken.missed().len(), 1);
+    let resume = first.assembler.resume_point();
+    let since = resume.tables.stopped.values().map(|StoppedTable { since, .. }| since.clone());
+    assert_eq!(since.collect::<Vec<_>>(), [at(start(&made, 2))]);
+    let mut second = Reading::of(resume, 1 << 40);
+    second.ahead = 1 << 31;
+    second.taken = first.taken;
+    let mut format = made.bytes[made.events[0].clone()].to_vec();
+    format[13..17].fill(0);
+    seal(&mut format);
+    second.assembler.accept(&rotate(start(&made, 6))).unwrap();
+    second.accept(&format).unwrap();
+    second.events(&made, 6..made.events.len()).unwrap();
+    second.cut();
+    assert_eq!(second.taken.missed(), [(Some("s.t"), "TableStopped")]);
+}
