@@ -1,14 +1,18 @@
 //! Definitions that the source was asked for, kept in the archive: which table map lacks what, and from where on.
 //!
 //! A record says that from one position on a table is described so, or that a statement ended that. Records are
-//! stored before the entry that holds their positions, under `names/<lineage>/`, and are facts about the binlog:
-//! one that a dead writer left is as true as any.
+//! stored before the entry that holds their positions, each writer's in a folder of its own,
+//! `names/<lineage>/<epoch>/`, which begins with all that it believes. What a table map was found to mean stays true;
+//! that nothing changed since is known only to who followed the binlog from there. So a writer believes its
+//! predecessor alone, up to where it takes over, and nobody believes what a dead or fenced writer stored beyond.
 //!
 //! Invariants
 //! - What is known at a position is what the last proven record before it says
 //!   (`what_is_known_at_a_position_is_the_last_proven_word_before_it`).
-//! - A record that cannot be read is no knowledge: then nothing is known, and the source is asked
-//!   (`a_record_that_cannot_be_read_is_no_knowledge`).
+//! - Only the last writer is believed, and what it said beyond the position that its successor began at is forgotten
+//!   (`only_the_last_writer_is_believed_and_only_up_to_where_its_successor_begins`).
+//! - A record that cannot be read is no knowledge: then nothing is known, and the source is asked, by every later
+//!   writer too (`a_record_that_cannot_be_read_is_no_knowledge`).
 
 pub mod ask;
 
@@ -118,27 +122,71 @@ pub fn known_at(records: &[NameRecord], at: &FilePosition) -> BTreeMap<TableName
     known
 }
 
-/// Stores records that are new at the cut which ends at `to`.
+/// Stores records of the writer of `epoch` that are new at the cut which ends at `to`.
 pub async fn store(
     store: &dyn Store,
     lineage: &str,
+    epoch: u64,
     to: &FilePosition,
     records: &[NameRecord],
 ) -> Result<(), StoreError> {
     let stored = Stored { format: FORMAT, records: records.to_vec() };
     let Ok(bytes) = serde_json::to_vec(&stored) else { return Ok(()) };
     let id = uuid::Uuid::new_v4().simple().to_string();
-    let key = archive::layout::names(lineage, &to.file, to.offset, &id);
+    let key = archive::layout::names(lineage, epoch, &to.file, to.offset, &id);
     store.create(&key, Bytes::from(bytes)).await.map(|_| ())
 }
 
-/// All records of a lineage.
-pub async fn load(store: &dyn Store, lineage: &str) -> Result<Vec<NameRecord>, StoreError> {
+/// Takes over from the last writer at `at`, and begins the folder of `epoch` with what is known there. `follows`:
+/// nothing lies between that writer's last entry and `at`; else nothing is known.
+pub async fn take_over(
+    store: &dyn Store,
+    lineage: &str,
+    epoch: u64,
+    at: &FilePosition,
+    follows: bool,
+) -> Result<BTreeMap<TableName, Known>, StoreError> {
+    let keys = keys(store, lineage).await?;
+    let written = |key: &String| archive::layout::names_epoch(key);
+    let Some(last) = keys.iter().filter_map(written).filter(|by| *by < epoch).max() else {
+        return Ok(BTreeMap::new());
+    };
+    let mut known = BTreeMap::new();
+    if follows {
+        let keys = keys.into_iter().filter(|key| written(key) == Some(last)).collect();
+        known = known_at(&read(store, lineage, keys).await?, at);
+    }
+    let records: Vec<NameRecord> = known
+        .iter()
+        .filter_map(|(table, Known { since, description })| {
+            Some(NameRecord::described(table, since.clone(), description.as_ref()?))
+        })
+        .collect();
+    self::store(store, lineage, epoch, at, &records).await?;
+    Ok(known)
+}
+
+/// All records of a lineage, whoever stored them: each is true of the table map that it stands at, and no further.
+pub async fn all(store: &dyn Store, lineage: &str) -> Result<Vec<NameRecord>, StoreError> {
+    let keys = keys(store, lineage).await?;
+    read(store, lineage, keys).await
+}
+
+async fn keys(store: &dyn Store, lineage: &str) -> Result<Vec<String>, StoreError> {
     let objects = store.list(&archive::layout::names_of(lineage)).await?;
-    let read = objects.into_iter().map(|object| async move { store.get(&object.key).await });
-    let all: Vec<Option<Bytes>> =
+    Ok(objects.into_iter().map(|object| object.key).collect())
+}
+
+async fn read(
+    store: &dyn Store,
+    lineage: &str,
+    keys: Vec<String>,
+) -> Result<Vec<NameRecord>, StoreError> {
+    let read = keys.into_iter().map(|key| async move { store.get(&key).await });
+    let read: Vec<Option<Bytes>> =
         futures::stream::iter(read).buffered(PARALLEL).try_collect().await?;
-    Ok(read_all(all.iter().flatten()).unwrap_or_else(|| {
+    let whole: Option<Vec<Bytes>> = read.into_iter().collect();
+    Ok(whole.and_then(|objects| read_all(objects.iter())).unwrap_or_else(|| {
         tracing::warn!(
             lineage,
             "the kept definitions of tables cannot be read, they are asked for anew"
@@ -228,5 +276,29 @@ mod tests {
         for bad in [Bytes::from_static(b"{"), later, stored(&[torn])] {
             assert_eq!(read_all([stored(&good), bad].iter()), None);
         }
+    }
+
+    #[tokio::test]
+    async fn only_the_last_writer_is_believed_and_only_up_to_where_its_successor_begins() {
+        const LINEAGE: &str = "0001-x";
+        let memory = archive::store::memory::MemoryStore::default();
+        let begin = async |epoch, offset, follows| {
+            take_over(&memory, LINEAGE, epoch, &at(offset), follows).await.unwrap().len()
+        };
+        assert_eq!(begin(1, 50, true).await, 0, "nobody said anything");
+        assert!(memory.list("names/").await.unwrap().is_empty(), "and nothing is stored");
+        store(&memory, LINEAGE, 1, &at(200), &[described(100, "a")]).await.unwrap();
+        assert_eq!(begin(2, 90, true).await, 0, "the map lies ahead");
+        assert_eq!(begin(3, 500, true).await, 0, "the second writer was there and said nothing");
+        store(&memory, LINEAGE, 3, &at(600), &[described(510, "b")]).await.unwrap();
+        store(&memory, LINEAGE, 2, &at(600), &[described(520, "z")]).await.unwrap();
+        assert_eq!(begin(4, 600, true).await, 1, "a fenced writer's word does not count");
+        assert_eq!(begin(5, 700, true).await, 1, "what was believed is handed on");
+        assert_eq!(begin(6, 800, false).await, 0, "a gap ends it");
+        assert_eq!(begin(7, 900, true).await, 0, "for good");
+        memory.put("names/0001-x/000000000007/x.json", Bytes::from_static(b"{")).await.unwrap();
+        store(&memory, LINEAGE, 7, &at(990), &[described(950, "c")]).await.unwrap();
+        assert_eq!(begin(8, 999, true).await, 0, "a torn record is no knowledge");
+        assert_eq!(begin(9, 999, true).await, 0, "for who comes later neither");
     }
 }

@@ -88,11 +88,16 @@ impl Recording {
 
 /// The ROTATE that opens each dump.
 fn rotate(position: u64) -> Vec<u8> {
+    rotate_to(FILE, position)
+}
+
+/// The ROTATE that opens each file.
+fn rotate_to(file: &str, position: u64) -> Vec<u8> {
     let mut event = vec![0; HEADER];
     event[4] = 4;
     event[17..19].copy_from_slice(&0x20u16.to_le_bytes());
     event.extend_from_slice(&position.to_le_bytes());
-    event.extend_from_slice(FILE.as_bytes());
+    event.extend_from_slice(file.as_bytes());
     let length = (event.len() + CHECKSUM) as u32;
     event[9..13].copy_from_slice(&length.to_le_bytes());
     event.extend_from_slice(&[0; CHECKSUM]);

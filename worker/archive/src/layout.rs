@@ -79,9 +79,14 @@ pub fn names_of(lineage: &str) -> String {
     format!("names/{}/", encode(lineage))
 }
 
-/// Key of the records that came with the cut which ends at a position of a file.
-pub fn names(lineage: &str, file: &str, to: u64, id: &str) -> String {
-    format!("{}{}-{to}.{id}.json", names_of(lineage), encode(file))
+/// Key of records that a writer stored before a position of a file.
+pub fn names(lineage: &str, epoch: u64, file: &str, to: u64, id: &str) -> String {
+    format!("{}{epoch:012}/{}-{to}.{id}.json", names_of(lineage), encode(file))
+}
+
+/// The epoch of the writer that stored such records, by their key; `None` for other names.
+pub fn names_epoch(key: &str) -> Option<u64> {
+    key.strip_prefix("names/")?.split('/').nth(1)?.parse().ok()
 }
 
 /// UTC day of a time, `YYYY-MM-DD`.

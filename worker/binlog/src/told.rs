@@ -46,6 +46,8 @@ pub(crate) fn each(frame: &Frame<'_>, inner: &mut Vec<u8>, mut tell: impl FnMut(
                 }
             }
         }
+        // What was lost may have been statements.
+        EventType::INCIDENT => tell(Told::Statement(None)),
         _ => {}
     }
 }

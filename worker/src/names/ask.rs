@@ -46,17 +46,17 @@ pub struct Asker {
     refused: BTreeMap<(TableName, FilePosition), String>,
     /// The table map that was asked about last without an answer, and how often.
     vain: Option<((TableName, FilePosition), u32)>,
-    /// An answer was too far ahead: nothing far is waited for any more.
+    /// A proof was too far away: nothing far is waited for any more.
     strict: bool,
 }
 
 impl Asker {
-    /// These answers did not hold.
+    /// These answers did not hold; none of them: the proof was too far away.
     pub fn refuse(&mut self, tables: &[(TableName, FilePosition)], why: &str) {
         for table in tables {
             self.refused.insert(table.clone(), why.to_owned());
         }
-        self.strict = true;
+        self.strict |= tables.is_empty();
     }
 
     /// No more is asked for now.

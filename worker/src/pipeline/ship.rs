@@ -84,6 +84,8 @@ pub struct Route {
     pub store: Arc<dyn Store>,
     /// Current lineage.
     pub lineage: String,
+    /// Own epoch.
+    pub epoch: u64,
     /// Flavor of the source.
     pub flavor: Flavor,
     /// Which sinks are on.
@@ -319,7 +321,7 @@ impl Dock {
         let (store, lineage) = (&*self.route.store, &self.route.lineage);
         let mut backoff = Backoff::archive();
         while !records.is_empty()
-            && let Err(error) = names::store(store, lineage, to, records).await
+            && let Err(error) = names::store(store, lineage, self.route.epoch, to, records).await
         {
             tracing::warn!(%error, "definitions of tables could not be stored, trying again");
             tokio::time::sleep(backoff.next_wait()).await;

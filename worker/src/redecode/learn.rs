@@ -1,7 +1,8 @@
 //! The first way through the range: how its tables were described when.
 //!
-//! Table maps with names tell it, and the archive's records of what the source was asked. A record without a proof
-//! counts once the range itself has shown that no statement came in between.
+//! Table maps with names tell it, and the archive's records of what the source was asked, each from the table map on
+//! that it stands at. A record without a proof counts once the range itself has shown that no statement came in
+//! between.
 
 use std::collections::VecDeque;
 
@@ -22,7 +23,7 @@ pub(super) type Records = Vec<(String, Vec<NameRecord>)>;
 pub(super) async fn records(store: &dyn Store, state: &State) -> Result<Records, Fault> {
     let mut all = Records::new();
     for stint in &state.facts.lineages {
-        all.push((stint.id.clone(), names::load(store, &stint.id).await?));
+        all.push((stint.id.clone(), names::all(store, &stint.id).await?));
     }
     Ok(all)
 }
@@ -112,11 +113,6 @@ impl Taker for Learner<'_> {
         let of_it = all.iter().find(|(lineage, _)| *lineage == stretch.at.lineage);
         let records = of_it.map_or(&[][..], |(_, records)| records.as_slice());
         let at = stretch.at.position();
-        for (table, known) in names::known_at(records, &at) {
-            if let Some(description) = known.description {
-                self.survey.tell(&table, description);
-            }
-        }
         let ahead = |record: &&NameRecord| record.from > at && self.tables.contains(&record.name());
         let mut ahead: Vec<NameRecord> = records.iter().filter(ahead).cloned().collect();
         ahead.sort_by(|one, other| one.from.cmp(&other.from));

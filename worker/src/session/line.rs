@@ -110,7 +110,8 @@ impl Line<'_, '_> {
                 Next::End(end) => return end,
                 Next::Reconnect(resume, fault) => (*resume, fault),
             };
-            if resume.at != before {
+            // Each answer that did not hold is one less to wait for.
+            if resume.at != before || fault.reason == Reason::SchemaUnknown {
                 backoff.reset();
                 broken = 0;
             }
@@ -367,6 +368,7 @@ impl Line<'_, '_> {
             committer: Arc::clone(self.committer),
             store: Arc::clone(self.store),
             lineage: state.lineage().unwrap_or_default().to_owned(),
+            epoch: state.epoch,
             flavor: place.identity.flavor,
             sinks: self.sinks(),
             changes_at: changes,

@@ -19,7 +19,7 @@ use super::housekeeping::{GapConsents, handled};
 use super::line::{Line, Place};
 use super::{Ready, SessionEnd};
 use crate::fault::Fault;
-use crate::names::{self, Known, NameRecord, Tables};
+use crate::names::{self, Known, Tables};
 use crate::pipeline::assemble::ResumePoint;
 use crate::pipeline::held::Held;
 use crate::pipeline::prepared::PreparedSet;
@@ -40,7 +40,7 @@ impl Line<'_, '_> {
         let resume = match plan {
             Plan::Resume(mut resume) => {
                 self.show_start(&resume.at, StartOrigin::Archive);
-                resume.tables.described = self.described_at(&resume.at).await?;
+                resume.tables.described = self.known_tables(&resume.at, true).await?;
                 *resume
             }
             Plan::Fresh => {
@@ -59,28 +59,16 @@ impl Line<'_, '_> {
         Ok(Place { resume, identity, settings })
     }
 
-    /// What the archive knows of tables whose maps name no columns.
-    async fn described_at(
+    /// What the archive knows of tables whose maps name no columns. What lies in a gap may have redefined every table.
+    async fn known_tables(
         &self,
         at: &FilePosition,
+        follows: bool,
     ) -> Result<BTreeMap<TableName, Known>, SessionEnd> {
         let state = self.committer.durable().borrow().state.clone();
         let lineage = state.lineage().unwrap_or_default();
-        let records = names::load(&**self.store, lineage).await.map_err(Fault::from)?;
-        Ok(names::known_at(&records, at))
-    }
-
-    /// What lies in a gap may have redefined every table.
-    async fn end_names(&self, from: &FilePosition, to: &FilePosition) -> Result<(), SessionEnd> {
-        let known = self.described_at(from).await?;
-        let ended = known.keys().map(|table| NameRecord::ended(table, from.clone()));
-        let ended: Vec<NameRecord> = ended.collect();
-        if !ended.is_empty() {
-            let state = self.committer.durable().borrow().state.clone();
-            let lineage = state.lineage().unwrap_or_default();
-            names::store(&**self.store, lineage, to, &ended).await.map_err(Fault::from)?;
-        }
-        Ok(())
+        let known = names::take_over(&**self.store, lineage, state.epoch, at, follows).await;
+        Ok(known.map_err(Fault::from)?)
     }
 
     fn show_start(&self, at: &FilePosition, origin: StartOrigin) {
@@ -182,7 +170,7 @@ impl Line<'_, '_> {
             self.log(self.committer.append(detected).await)?;
         }
         let (by, consents) = self.leave_to_pass(&id, from, oldest).await?;
-        self.end_names(from, &to).await?;
+        self.known_tables(&to, false).await?;
         let passed = Body::gap(body(GapPhase::Passed, &by), missing, consents);
         self.log(self.committer.append(passed).await)?;
         tracing::warn!(gap = id, by, "gap passed");

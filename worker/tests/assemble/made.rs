@@ -178,6 +178,14 @@ impl Taken {
         }
     }
 
+    /// What is full, and the cut that is wanted, if it may be made.
+    pub fn hand_over(&mut self, assembler: &mut Assembler) {
+        self.parts(assembler);
+        if assembler.cut_wanted() && assembler.may_cut() {
+            self.cut(assembler);
+        }
+    }
+
     pub fn cut(&mut self, assembler: &mut Assembler) {
         let cut = assembler.cut().unwrap();
         self.parts(assembler);
@@ -194,10 +202,7 @@ impl Taken {
     pub fn accept(&mut self, assembler: &mut Assembler, event: &[u8]) -> Result<(), AssembleError> {
         assembler.accept(event)?;
         loop {
-            self.parts(assembler);
-            if assembler.cut_wanted() {
-                self.cut(assembler);
-            }
+            self.hand_over(assembler);
             if !assembler.is_unpacking() {
                 return Ok(());
             }

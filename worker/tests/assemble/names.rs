@@ -76,7 +76,11 @@ impl Reading {
 
     fn accept(&mut self, event: &[u8]) -> Result<(), AssembleError> {
         self.assembler.accept(event)?;
-        while self.assembler.is_unpacking() {
+        loop {
+            self.taken.hand_over(&mut self.assembler);
+            if !self.assembler.is_unpacking() {
+                return Ok(());
+            }
             if self.assembler.unnamed().is_some() {
                 self.asked.push(self.assembler.unnamed_at());
                 let answer = self.answer();
@@ -84,7 +88,6 @@ impl Reading {
             }
             self.assembler.go_on()?;
         }
-        Ok(())
     }
 
     fn events(&mut self, made: &Made, events: std::ops::Range<usize>) -> Result<(), AssembleError> {
@@ -217,4 +220,58 @@ fn a_stopped_table_has_one_gap_over_a_reconnect() {
     second.events(&made, 6..made.events.len()).unwrap();
     second.cut();
     assert_eq!(second.taken.missed(), [(Some("s.t"), "TableStopped")]);
+}
+
+/// What is to be given up of the group that streams alone is all that the cut holds.
+#[test]
+fn rows_behind_a_large_group_without_rows_are_told() {
+    let mut made = Made::file(0);
+    let savepoint = |text| query("s", text);
+    made.group([
+        query("s", "BEGIN"),
+        savepoint("SAVEPOINT `a`"),
+        unnamed(),
+        row(5 << 20),
+        row(5 << 20),
+        savepoint("ROLLBACK TO `a`"),
+        xid(),
+    ]);
+    insert(&mut made);
+    insert(&mut made);
+    let (last, end) = (made.events.len() - 5, made.events.len());
+    let mut reading = Reading::of(from_the_start(), start(&made, last));
+    reading.events(&made, 0..end).unwrap();
+    reading.cut();
+    assert_eq!(reading.taken.rows, 2, "{:?}", reading.taken.missed());
+}
+
+#[test]
+fn a_large_group_is_not_held_in_memory_for_the_answer_to_another() {
+    let mut made = Made::file(0);
+    insert(&mut made);
+    made.group(
+        [query("s", "BEGIN"), unnamed()]
+            .into_iter()
+            .chain([row(4 << 20), row(4 << 20), row(4 << 20)])
+            .chain([xid()]),
+    );
+    let mut reading = Reading::of(from_the_start(), 1 << 40);
+    let error = reading.events(&made, 0..made.events.len()).unwrap_err();
+    let AssembleError::Unproven { tables, .. } = error else { panic!("{error}") };
+    assert_eq!(tables, [(table(), at(start(&made, 4)))]);
+}
+
+/// The engine may have kept a statement whose event was lost, and nothing was logged meanwhile.
+#[test]
+fn a_server_that_went_down_may_have_changed_every_table() {
+    let mut made = Made::file(0);
+    insert(&mut made);
+    let mut reading = Reading::of(from_the_start(), start(&made, 6));
+    reading.events(&made, 0..made.events.len()).unwrap();
+    reading.accept(&rotate_to(NEXT, 4)).unwrap();
+    let records = reading.cut();
+    let told: Vec<_> = records.iter().map(|record| (&record.from, record.map.is_some())).collect();
+    let end = at(made.bytes.len() as u64);
+    assert_eq!(told, [(&at(start(&made, 4)), true), (&end, false)]);
+    assert!(reading.assembler.resume_point().tables.described.is_empty());
 }

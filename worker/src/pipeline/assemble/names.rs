@@ -98,6 +98,23 @@ impl Names {
         redefined
     }
 
+    /// Ends everything: what came before `at` may not be all that happened.
+    fn end_all(&mut self, at: &FilePosition, why: &str) -> Vec<TableName> {
+        let known = std::mem::take(Arc::make_mut(&mut self.known));
+        let described = known.iter().filter(|(_, known)| known.description.is_some());
+        let described = described.map(|(table, _)| table);
+        let is_pending = |table: &&TableName| self.pending.iter().any(|p| p.table == **table);
+        let ended = described.filter(|table| !is_pending(table));
+        let ended: Vec<_> = ended.map(|table| NameRecord::ended(table, at.clone())).collect();
+        self.found.extend(ended);
+        if !self.pending.is_empty() {
+            let place = |pending: &Pending| (pending.table.clone(), pending.from.clone());
+            let lost = self.pending.iter().map(place).collect();
+            self.void.get_or_insert((lost, why.to_owned()));
+        }
+        known.into_keys().collect()
+    }
+
     fn know(&mut self, table: &TableName, since: &FilePosition, by: Option<TableDescription>) {
         let known = Known { since: since.clone(), description: by };
         Arc::make_mut(&mut self.known).insert(table.clone(), known);
@@ -119,8 +136,8 @@ impl Names {
         });
         let far = |pending: &&Pending| pending.until_bytes.saturating_sub(self.read) > PROOF;
         if let Some(pending) = self.pending.iter().find(far) {
-            let lost = vec![(pending.table.clone(), pending.from.clone())];
-            self.void.get_or_insert((lost, too_far(pending.until_bytes - self.read)));
+            // The next reading asks again, finds it too far at once, and keeps the answer for a redecode.
+            self.void.get_or_insert((Vec::new(), too_far(pending.until_bytes - self.read)));
         }
     }
 }
@@ -197,6 +214,12 @@ impl Assembler {
             self.names.found.push(record);
             return Err(too_far(ahead));
         }
+        // Questions that overlap could put off every cut for as long as new tables come.
+        let late = |pending: &Pending| pending.group != group;
+        if self.step.bytes > PROOF && self.names.pending.iter().any(late) {
+            self.names.found.push(record);
+            return Err("too many tables wait for their proof".to_owned());
+        }
         self.names.pending.push(Pending {
             table: table.clone(),
             description: description.clone(),
@@ -206,6 +229,24 @@ impl Assembler {
             until_bytes: self.names.read + ahead,
         });
         Ok(description)
+    }
+
+    /// The source lost its end, or was down: what it did meanwhile is not in its binlog.
+    pub(super) fn end_definitions(&mut self) {
+        let at = FilePosition::new(self.file.clone(), self.file_end);
+        let why = "the source went down before it was proven";
+        for table in self.names.end_all(&at, why) {
+            self.decoder.forget(&table);
+        }
+    }
+
+    /// The group that streams alone leaves no rows, so nobody needs what it asked for; the groups behind it shall not
+    /// share its step. No other group's answer waits: the cut before it would have waited too.
+    pub(super) fn drop_pending(&mut self) {
+        for pending in std::mem::take(&mut self.names.pending) {
+            Arc::make_mut(&mut self.names.known).remove(&pending.table);
+            self.decoder.forget(&pending.table);
+        }
     }
 
     /// The open group ends: nobody knows what a statement in it did to the tables that it asked for.

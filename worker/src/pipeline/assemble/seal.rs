@@ -4,6 +4,9 @@ use super::super::cut::Cut;
 use super::super::error::AssembleError;
 use super::{Assembler, CHANGES_PART, GROUP_ALONE, Part, RAW_PART};
 
+/// Bytes of a large group that are held while what stands before it may not be cut.
+const MOST_HELD: usize = 2 * CHANGES_PART;
+
 impl Assembler {
     /// Hands out full parts, so that memory follows the parts and not the batch or the group.
     pub(super) fn seal_what_is_full(&mut self) -> Result<(), AssembleError> {
@@ -23,6 +26,13 @@ impl Assembler {
         if self.is_large() {
             // What stands before the group becomes a batch of its own; then the group streams alone.
             self.cut_wanted = true;
+            let held =
+                self.rows.open_bytes() + usize::try_from(self.open_bytes).unwrap_or(usize::MAX);
+            if !self.may_cut() && held > MOST_HELD {
+                self.unproven(Some(
+                    "a large transaction came before the source's answer was proven",
+                ));
+            }
         } else if self.rows.estimated_bytes() >= CHANGES_PART {
             self.seal_rows()?;
         }
