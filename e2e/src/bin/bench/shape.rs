@@ -62,12 +62,15 @@ impl Shape {
 /// A server with room for a shape in one binlog file.
 pub async fn server(kind: ServerKind) -> Result<Server> {
     let log = if kind.is_mysql() { "innodb_redo_log_capacity" } else { "innodb_log_file_size" };
-    let server = Server::builder(kind)
+    let mut server = Server::builder(kind)
         .option(log, "1G")
         .option("innodb_buffer_pool_size", "512M")
-        .option("max_binlog_size", "1G")
-        .start()
-        .await?;
+        .option("max_binlog_size", "1G");
+    if !kind.is_mysql() {
+        // A larger transaction becomes a binlog file of its own.
+        server = server.option("binlog_large_commit_threshold", "16G");
+    }
+    let server = server.start().await?;
     let digits: Vec<_> = (0..10).map(|digit| format!("({digit})")).collect();
     let digits = format!("INSERT INTO bench.digits VALUES {}", digits.join(", "));
     server
