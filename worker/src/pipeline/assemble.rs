@@ -324,9 +324,7 @@ impl Assembler {
     }
 
     fn reach_boundary(&mut self, end: u64, tail: Tail) {
-        if self.alone && self.step.rows_void {
-            self.drop_pending();
-        }
+        self.drop_pending();
         self.step.from.get_or_insert_with(|| self.at.clone());
         self.step.bytes += self.open_bytes;
         // A file's head and end prove continuity: they are worth an entry.
@@ -353,9 +351,7 @@ impl Assembler {
         }
         self.tracker.reset();
         self.give_up_rows();
-        if self.alone && self.step.rows_void {
-            self.drop_pending();
-        }
+        self.drop_pending();
         if how != ClosedHow::Rotate {
             self.end_definitions();
         }

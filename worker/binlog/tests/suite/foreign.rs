@@ -1,10 +1,10 @@
 //! Binlogs of servers that the suites do not run, with what MySQL's own program reads in them.
 
-use binlog::{EventType, HEADER_LENGTH, Header, Op, TableDescription, TableName};
+use binlog::{EventType, HEADER_LENGTH, Op, TableDescription, TableName};
 use crds::position::Flavor;
 use serde_json::{Map, Value};
 
-use crate::support::{Reader, Row, Rows, tables};
+use crate::support::{Reader, Row, Rows, events, tables};
 
 /// Name, binlog, columns of its tables, rows.
 type Foreign = (&'static str, &'static [u8], &'static str, &'static str);
@@ -31,18 +31,6 @@ pub const ALL: [Foreign; 9] = foreign![
     "mysql-8.0.40-time",
     "mysql-8.2.0-integers"
 ];
-
-pub fn events(binlog: &'static [u8]) -> Vec<&'static [u8]> {
-    let mut rest = binlog.strip_prefix(b"\xfebin").unwrap();
-    let mut events = Vec::new();
-    while let Some(header) = Header::parse(rest) {
-        let (event, tail) = rest.split_at(header.length as usize);
-        events.push(event);
-        rest = tail;
-    }
-    assert!(rest.is_empty());
-    events
-}
 
 #[test]
 fn rows_are_those_that_mysqls_own_program_reads() {

@@ -38,16 +38,21 @@ pub const ALL: [Recording; 4] = [MYSQL, MARIADB, OLD_MARIADB, LTS_MARIADB];
 impl Recording {
     /// The file's events.
     pub fn events(&self) -> Vec<&'static [u8]> {
-        let mut rest = self.bytes.strip_prefix(b"\xfebin").unwrap();
-        let mut events = Vec::new();
-        while let Some(header) = Header::parse(rest) {
-            let (event, tail) = rest.split_at(header.length as usize);
-            events.push(event);
-            rest = tail;
-        }
-        assert!(rest.is_empty());
-        events
+        events(self.bytes)
     }
+}
+
+/// The events of a binlog file.
+pub fn events(binlog: &'static [u8]) -> Vec<&'static [u8]> {
+    let mut rest = binlog.strip_prefix(b"\xfebin").unwrap();
+    let mut events = Vec::new();
+    while let Some(header) = Header::parse(rest) {
+        let (event, tail) = rest.split_at(header.length as usize);
+        events.push(event);
+        rest = tail;
+    }
+    assert!(rest.is_empty());
+    events
 }
 
 /// A row change that owns its parts.

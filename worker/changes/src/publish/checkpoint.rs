@@ -96,4 +96,4 @@ pub(super) fn files(bytes: Bytes) -> std::collections::BTreeSet<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

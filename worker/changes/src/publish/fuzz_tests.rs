@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use fuzz::{Bound, Target, outcome};
 
-use super::ForeignWriters;
-use super::action::{self, Add, Line, MetaData, Protocol, Remove, Txn};
+use super::action::{self, Line, Remove};
+use super::checkpoint::tests::{add, heads};
 use super::checkpoint::{self, Heads};
 use super::table::{LastCheckpoint, Table};
-use super::test_log::ARCHIVE;
 
 /// A tree of values takes dozens of bytes for one of its text.
 const TREE: Bound = Bound { base: 1 << 20, factor: 600 };
@@ -30,31 +29,8 @@ fn no_input_panics_hangs_or_allocates_without_bound() {
     fuzz::run(targets).unwrap_or_else(|findings| panic!("{findings}"));
 }
 
-fn heads() -> Heads {
-    let txn = Txn { app_id: ARCHIVE.to_string(), version: 7, last_updated: Some(5) };
-    Heads {
-        protocol: Some(Protocol::ours(ForeignWriters::Deny)),
-        metadata: Some(MetaData::ours(ARCHIVE, 1_795_200_000_000)),
-        txns: BTreeMap::from([(txn.app_id.clone(), txn)]),
-    }
-}
-
-fn add(path: &str) -> Add {
-    Add {
-        path: path.to_owned(),
-        partition_values: BTreeMap::from([
-            ("date".to_owned(), Some("2026-11-21".to_owned())),
-            ("other".to_owned(), None),
-        ]),
-        size: 10,
-        modification_time: 20,
-        data_change: true,
-        stats: Some("{\"numRecords\":3}".to_owned()),
-    }
-}
-
 fn versions() -> Vec<Vec<u8>> {
-    let Heads { protocol, metadata, txns } = heads();
+    let Heads { protocol, metadata, txns } = heads(7);
     let remove = Remove {
         path: "b".to_owned(),
         deletion_timestamp: Some(1),
@@ -90,14 +66,14 @@ fn checkpoints() -> Vec<Vec<u8>> {
     let files = |count: usize| (0..count).map(|n| (format!("date=x/{n}"), Some(add("a"))));
     [0, 1, 40]
         .map(|count| {
-            checkpoint::write(None, &files(count).collect(), &heads()).unwrap().bytes.to_vec()
+            checkpoint::write(None, &files(count).collect(), &heads(7)).unwrap().bytes.to_vec()
         })
         .to_vec()
 }
 
 fn read_checkpoint(input: &[u8]) -> u64 {
     let bytes = Bytes::copy_from_slice(input);
-    let heads = checkpoint::read_heads(&bytes).map_err(|error| error.to_string());
-    let next = checkpoint::write(Some(bytes), &BTreeMap::new(), &self::heads());
-    outcome(&(heads, next.map(|written| written.files).map_err(|error| error.to_string())))
+    let read = checkpoint::read_heads(&bytes).map_err(|error| error.to_string());
+    let next = checkpoint::write(Some(bytes), &BTreeMap::new(), &heads(7));
+    outcome(&(read, next.map(|written| written.files).map_err(|error| error.to_string())))
 }

@@ -69,6 +69,13 @@ pub(super) struct Names {
     void: Option<(Vec<(TableName, FilePosition)>, String)>,
 }
 
+impl Pending {
+    /// The table map that was asked about.
+    fn place(&self) -> (TableName, FilePosition) {
+        (self.table.clone(), self.from.clone())
+    }
+}
+
 impl Names {
     pub(super) fn new(tables: &Tables) -> Self {
         Self { known: Arc::new(tables.described.clone()), ..Self::default() }
@@ -87,7 +94,7 @@ impl Names {
         for table in &redefined {
             let was = Arc::make_mut(&mut self.known).remove(table);
             if let Some(pending) = self.pending.iter().find(|pending| pending.table == *table) {
-                let lost = vec![(table.clone(), pending.from.clone())];
+                let lost = vec![pending.place()];
                 let why = "a statement changed it before the source was asked for its columns";
                 self.void.get_or_insert((lost, why.to_owned()));
             } else if was.is_some_and(|was| was.description.is_some()) {
@@ -108,8 +115,7 @@ impl Names {
         let ended: Vec<_> = ended.map(|table| NameRecord::ended(table, at.clone())).collect();
         self.found.extend(ended);
         if !self.pending.is_empty() {
-            let place = |pending: &Pending| (pending.table.clone(), pending.from.clone());
-            let lost = self.pending.iter().map(place).collect();
+            let lost = self.pending.iter().map(Pending::place).collect();
             self.void.get_or_insert((lost, why.to_owned()));
         }
         known.into_keys().collect()
@@ -240,9 +246,12 @@ impl Assembler {
         }
     }
 
-    /// The group that streams alone leaves no rows, so nobody needs what it asked for; the groups behind it shall not
+    /// Where the group that streams alone leaves no rows nobody needs what it asked for; the groups behind it shall not
     /// share its step. No other group's answer waits: the cut before it would have waited too.
     pub(super) fn drop_pending(&mut self) {
+        if !(self.alone && self.step.rows_void) {
+            return;
+        }
         for pending in std::mem::take(&mut self.names.pending) {
             Arc::make_mut(&mut self.names.known).remove(&pending.table);
             self.decoder.forget(&pending.table);
@@ -256,8 +265,7 @@ impl Assembler {
         }
         let Some(group) = self.tracker.group() else { return };
         let asked = self.names.pending.iter().filter(|pending| pending.group == group.from);
-        let lost: Vec<_> =
-            asked.map(|pending| (pending.table.clone(), pending.from.clone())).collect();
+        let lost: Vec<_> = asked.map(Pending::place).collect();
         if !lost.is_empty() {
             self.names.void.get_or_insert((lost, MIXED.to_owned()));
         }
@@ -281,8 +289,7 @@ impl Assembler {
     /// The step so far is void: read again from the last cut. `why`: whatever waits for its proof is given up.
     pub fn unproven(&mut self, why: Option<&str>) -> Option<AssembleError> {
         if let Some(why) = why {
-            let lost = self.names.pending.iter();
-            let lost = lost.map(|pending| (pending.table.clone(), pending.from.clone())).collect();
+            let lost = self.names.pending.iter().map(Pending::place).collect();
             self.names.void.get_or_insert((lost, why.to_owned()));
         }
         let (tables, why) = self.names.void.clone()?;

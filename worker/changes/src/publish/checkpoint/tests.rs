@@ -2,7 +2,7 @@ use super::super::ForeignWriters;
 use super::super::test_log::ARCHIVE;
 use super::*;
 
-fn heads(version: i64) -> Heads {
+pub(in crate::publish) fn heads(version: i64) -> Heads {
     let txn = Txn { app_id: ARCHIVE.to_string(), version, last_updated: Some(5) };
     let other = Txn { app_id: "other".into(), version: 1, last_updated: None };
     Heads {
@@ -12,7 +12,7 @@ fn heads(version: i64) -> Heads {
     }
 }
 
-fn add(path: &str) -> Add {
+pub(in crate::publish) fn add(path: &str) -> Add {
     Add {
         path: path.to_owned(),
         partition_values: BTreeMap::from([
