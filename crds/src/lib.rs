@@ -7,6 +7,7 @@ pub mod admission;
 pub mod annotations;
 pub mod checkpoint;
 pub mod conditions;
+pub mod endpoint;
 pub mod exposition;
 pub mod position;
 pub mod schema;

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::{Guard, Network};
 use crate::v1alpha1::{BatchSpec, FilterSpec, LogLevel, OnGap, StartSpec, StreamState};
 
 /// Version of the file's form.
@@ -73,6 +74,10 @@ pub struct WorkerConfig {
     /// What a person has agreed to.
     #[serde(default)]
     pub consents: Consents,
+    /// Addresses and networks (CIDR) that are connected to although they are refused: loopback and the API server in
+    /// a pod, the metadata services of clouds everywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_endpoints: Vec<Network>,
     /// Disk for what waits for the archive.
     #[serde(default)]
     pub spool: SpoolConfig,
@@ -105,4 +110,15 @@ fn default_listen() -> String {
 
 const fn default_grace() -> u32 {
     60
+}
+
+impl WorkerConfig {
+    /// Where this worker may not connect to. `api_server`: the address of the pod's own, where there is one.
+    pub fn endpoints(&self, api_server: Option<std::net::IpAddr>) -> Guard {
+        let allowed = self.allowed_endpoints.clone();
+        match self.instance.pod {
+            Some(_) => Guard::in_cluster(api_server, allowed),
+            None => Guard::outside(allowed),
+        }
+    }
 }

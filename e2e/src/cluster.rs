@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
-    Container, Namespace, Node, Pod, PodSpec, Service, ServicePort, ServiceSpec,
+    Capabilities, Container, Namespace, Node, Pod, PodSpec, SeccompProfile, SecurityContext,
+    Service, ServicePort, ServiceSpec,
 };
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -23,6 +24,8 @@ use crate::{Context, Failure, Result, site};
 
 /// The name of the one node.
 pub const NODE: &str = "node0";
+/// User id of pods that need none in particular.
+const NOBODY: i64 = 65532;
 const READY_LIMIT: Duration = Duration::from_secs(90);
 
 /// A running cluster. Everything of its [`ControlPlane`] is reached through it.
@@ -127,13 +130,27 @@ impl Cluster {
         Ok(())
     }
 
-    /// Creates a pod of one container and waits until it runs.
+    /// Creates a pod of one container, of the restricted kind that alone is let in, and waits until it runs.
     pub async fn run_pod(&self, namespace: &str, name: &str, image: &str) -> Result<Pod> {
         let pods: Api<Pod> = Api::namespaced(self.client().await?, namespace);
         let container = Container {
             name: "main".into(),
             image: Some(image.into()),
             image_pull_policy: Some("Never".into()),
+            security_context: Some(SecurityContext {
+                allow_privilege_escalation: Some(false),
+                capabilities: Some(Capabilities {
+                    drop: Some(vec!["ALL".into()]),
+                    ..Capabilities::default()
+                }),
+                run_as_non_root: Some(true),
+                run_as_user: Some(NOBODY),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".into(),
+                    ..SeccompProfile::default()
+                }),
+                ..SecurityContext::default()
+            }),
             ..Container::default()
         };
         let pod = Pod {

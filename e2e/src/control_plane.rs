@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::{Value, json};
 
 use crate::pki::{Authority, signing_key};
 use crate::process::Process;
@@ -20,6 +21,20 @@ const SERVICES: &str = "10.96.0.0/16";
 /// Pod addresses.
 pub(crate) const PODS: &str = "10.244.0.0/16";
 const READY_LIMIT: Duration = Duration::from_mins(1);
+/// What the API server lets in.
+const ADMISSION: &str = "admission.json";
+
+/// Every namespace takes pods of the restricted standard only.
+fn admission() -> Value {
+    let restricted = json!({"enforce": "restricted", "enforce-version": "latest"});
+    json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
+        "plugins": [{"name": "PodSecurity", "configuration": {
+            "apiVersion": "pod-security.admission.config.k8s.io/v1", "kind": "PodSecurityConfiguration",
+            "defaults": restricted,
+        }}],
+    })
+}
 
 /// A running control plane; dropped, it is killed.
 #[derive(Debug)]
@@ -69,8 +84,10 @@ impl ControlPlane {
 
     fn start_apiserver(&mut self, etcd: &str) -> Result<()> {
         let port = self.port;
+        std::fs::write(self.folder.join(ADMISSION), admission().to_string())?;
         self.run("kube-apiserver", |command| {
             command
+                .arg(format!("--admission-control-config-file={ADMISSION}"))
                 .arg(format!("--etcd-servers={etcd}"))
                 .arg(format!("--secure-port={port}"))
                 .arg(format!("--service-cluster-ip-range={SERVICES}"))

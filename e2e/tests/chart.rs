@@ -248,6 +248,7 @@ fn operator_knows_every_argument_the_chart_gives_it() -> Result<()> {
         "clusterId=here",
         "imagePullSecrets={pull}",
         "worker.imageAllowList={registry.example.com/db/}",
+        "worker.allowedEndpoints={127.0.0.0/8,fd00::1}",
         "platformAssignsIds=true",
     ];
     let objects = template(&settings)?;

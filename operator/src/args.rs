@@ -3,9 +3,13 @@
 //! Pod defaults live here and not in the resource's schema: a default in the schema would freeze
 //! into every stored object and beat the fleet's values for ever.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use clap::{Parser, ValueEnum};
+use crds::endpoint::Network;
 
 /// The binlog-operator: turns BinlogStreams into workers and reports what they do.
 #[derive(Debug, Clone, Parser)]
@@ -23,6 +27,15 @@ pub struct Args {
     /// ends with "/" allows everything below it. Default: the repository of --worker-image.
     #[arg(long, env = "IMAGE_ALLOW_LIST", value_delimiter = ',', value_parser = non_blank)]
     pub image_allow_list: Vec<String>,
+
+    /// Addresses and networks (CIDR) that a stream may name as source, store or proxy although they are refused:
+    /// loopback, the API server, the metadata services of clouds. Comma separated.
+    #[arg(long, env = "ALLOWED_ENDPOINTS", value_delimiter = ',')]
+    pub allowed_endpoints: Vec<Network>,
+
+    /// Address of the API server, which no stream may name. Kubernetes sets the variable in every pod.
+    #[arg(long, env = "KUBERNETES_SERVICE_HOST", value_parser = non_blank)]
+    pub api_server: Option<String>,
 
     /// When the kubelet pulls the worker image.
     #[arg(long, env = "IMAGE_PULL_POLICY", value_enum, default_value_t = PullPolicy::IfNotPresent)]
@@ -174,6 +187,12 @@ impl PullPolicy {
 }
 
 impl Args {
+    /// Address of the API server, if it is known as one.
+    pub fn api_server(&self) -> Option<IpAddr> {
+        let host = self.api_server.as_deref()?;
+        host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    }
+
     /// Least time between two writes of one checkpoint ConfigMap.
     pub fn min_configmap_interval(&self) -> Duration {
         Duration::from_secs(u64::from(self.min_configmap_interval_seconds))

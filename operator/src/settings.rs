@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crds::{
+    endpoint::{Guard, Network},
     units::QuantityText,
     v1alpha1::{ComputeResources, LogLevel, ResourceQuantity},
     worker_config::LogFormat,
@@ -20,6 +21,10 @@ pub struct Settings {
     pub worker_image: String,
     /// Repositories a stream may name.
     pub allowed_images: Vec<String>,
+    /// Where a stream may not lead its worker.
+    pub endpoints: Guard,
+    /// Addresses that are allowed all the same.
+    pub allowed_endpoints: Vec<Network>,
     /// When an image is pulled.
     pub pull_policy: PullPolicy,
     /// Pull secrets of a stream that names none.
@@ -82,6 +87,8 @@ impl Settings {
             cluster_id,
             worker_image: args.worker_image.clone(),
             allowed_images,
+            endpoints: Guard::in_cluster(args.api_server(), args.allowed_endpoints.clone()),
+            allowed_endpoints: args.allowed_endpoints.clone(),
             pull_policy: args.image_pull_policy,
             pull_secrets: args.image_pull_secrets.clone(),
             min_configmap_interval: args.min_configmap_interval(),
@@ -153,6 +160,20 @@ pub(crate) mod tests {
         assert_eq!(settings().allowed_images, ["registry.example/binlog-worker"]);
         let listed = with(&["--image-allow-list", "a.example/x,b.example/"]).unwrap();
         assert_eq!(listed.allowed_images, ["a.example/x", "b.example/"]);
+    }
+
+    #[test]
+    fn what_is_refused_as_an_endpoint_can_be_allowed_by_address() {
+        use crds::endpoint::Refused;
+        let api = ["--api-server", "10.96.0.1"];
+        let plain = with(&api).unwrap().endpoints;
+        assert_eq!(plain.host("10.96.0.1"), Some(Refused::ApiServer));
+        assert_eq!(plain.host("127.0.0.1"), Some(Refused::Loopback));
+        let allowed = [&api[..], &["--allowed-endpoints", "127.0.0.0/8,10.96.0.1"]].concat();
+        let lenient = with(&allowed).unwrap();
+        assert_eq!(lenient.endpoints.host("10.96.0.1"), None);
+        assert_eq!(lenient.endpoints.host("127.0.0.1"), None);
+        assert_eq!(lenient.allowed_endpoints.len(), 2, "the workers are told");
     }
 
     #[test]

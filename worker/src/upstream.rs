@@ -5,6 +5,7 @@
 //! vanishes, the last good contents serve on.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -78,6 +79,12 @@ pub struct Address<'a> {
     pub tls: &'a TlsConfig,
 }
 
+/// Address of the API server of this worker's pod, as the kubelet tells it.
+pub fn api_server() -> Option<IpAddr> {
+    let host = std::env::var("KUBERNETES_SERVICE_HOST").ok()?;
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
 /// Settings for a connection.
 pub fn settings(
     config: &WorkerConfig,
@@ -99,9 +106,15 @@ pub fn settings(
     for file in [&ca_file, &cert_file, &key_file].into_iter().flatten() {
         secrets.read(file)?;
     }
+    let endpoints = config.endpoints(api_server());
+    if let Some(refused) = endpoints.host(address.host) {
+        let text = format!("connect to {:?}: it {}", address.host, refused.why());
+        return Err(Fault::source(Reason::EndpointNotAllowed, text));
+    }
     Ok(SourceConfig {
         host: address.host.to_owned(),
         port: address.port,
+        endpoints,
         tls: TlsSettings { mode, ca: ca_file, cert: cert_file, key: key_file, server_name },
         username,
         password: secrets.read(address.password_file)?,

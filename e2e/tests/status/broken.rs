@@ -1,4 +1,4 @@
-//! A dozen streams that cannot run, applied at once: each says why and what mends it and touches nothing, and those
+//! A dozen streams and one that cannot run, applied at once: each says why and what mends it and touches nothing, and those
 //! that are mended become Ready by themselves.
 
 use std::time::Instant;
@@ -132,8 +132,18 @@ async fn cases(scene: &Scene) -> Result<Vec<Case>> {
             Reason::DnsFailure,
             "source.host",
         ),
+        (
+            "detour",
+            main,
+            json!({"source": {"host": "detour"}}),
+            Reason::EndpointNotAllowed,
+            "is the Kubernetes API server",
+        ),
     ] {
         let stream = scene.stream(name, server, &change).await?;
+        if reason == Reason::EndpointNotAllowed {
+            lead_to_the_api_server(&stream).await?;
+        }
         cases.push(Case { stream, reason, mend });
     }
     let [password, _, grant, ca, ..] = &cases[..] else {
@@ -144,6 +154,14 @@ async fn cases(scene: &Scene) -> Result<Vec<Case>> {
     let stranger = Authority::new(&site::folder("stranger")?, "Somebody else")?;
     set_authority(&ca.stream, &stranger).await?;
     Ok(cases)
+}
+
+/// A name that nothing is wrong with, until it is resolved.
+async fn lead_to_the_api_server(stream: &StreamResource) -> Result<()> {
+    let target = "kubernetes.default.svc.cluster.local";
+    let create = ["create", "service", "externalname", "detour", "--external-name", target, "-n"];
+    let arguments = [&create[..], &[&stream.namespace]].concat();
+    installed().await?.kubectl(&arguments).await.map(drop)
 }
 
 async fn set_authority(stream: &StreamResource, authority: &Authority) -> Result<()> {

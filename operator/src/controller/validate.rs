@@ -6,7 +6,6 @@
 //! stay as they were, so that a bad edit does not stop a good stream.
 
 pub mod consents;
-pub mod endpoint;
 pub mod image;
 pub mod root;
 pub mod server_id;
@@ -15,6 +14,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crds::{
     conditions::Reason,
+    endpoint::host_of,
     units::QuantityText,
     v1alpha1::{BinlogStream, BinlogStreamSpec, ComputeResources, LogLevel, StreamState},
     worker_config::Consents,
@@ -122,7 +122,7 @@ fn check(input: &Input<'_>, stream: &BinlogStream) -> Result<ValidStream, Proble
     let spec = &stream.spec;
     let pod = pod_shape(spec, input.settings);
     check_image(&pod.image, input.settings)?;
-    check_hosts(spec)?;
+    check_hosts(spec, input.settings)?;
     check_root(input, stream)?;
     let server_id = choose_server_id(input, stream)?;
     let (consents, ignored) = consents::read(stream.annotations());
@@ -207,32 +207,23 @@ fn check_image(image: &str, settings: &Settings) -> Result<(), Problem> {
     Err((Reason::ImageNotAllowed, message))
 }
 
-fn check_hosts(spec: &BinlogStreamSpec) -> Result<(), Problem> {
+fn check_hosts(spec: &BinlogStreamSpec, settings: &Settings) -> Result<(), Problem> {
     let state = spec.checkpoint.stream_state.as_ref();
     let named = [
         ("spec.source.host", Some(spec.source.host.as_str())),
         ("spec.checkpoint.streamState.host", state.and_then(|state| state.host.as_deref())),
         (
             "spec.archive.s3.endpoint",
-            spec.archive.s3.as_ref().and_then(|s3| s3.endpoint.as_deref()).map(endpoint::host_of),
+            spec.archive.s3.as_ref().and_then(|s3| s3.endpoint.as_deref()).map(host_of),
         ),
-        (
-            "spec.worker.proxy.url",
-            spec.worker.proxy.as_ref().map(|proxy| endpoint::host_of(&proxy.url)),
-        ),
+        ("spec.worker.proxy.url", spec.worker.proxy.as_ref().map(|proxy| host_of(&proxy.url))),
     ];
     for (field, host) in named {
         let Some(host) = host else { continue };
-        let why = match endpoint::refused(host) {
-            None => continue,
-            Some(endpoint::Refused::Metadata) => {
-                "is a metadata service, which hands out credentials; name the server itself"
-            }
-            Some(endpoint::Refused::Disguised) => {
-                "is an address in a disguised form; write it with dots, or as a name"
-            }
-        };
-        return Err((Reason::EndpointNotAllowed, format!("{field} {host:?} {why}")));
+        if let Some(refused) = settings.endpoints.host(host) {
+            let message = format!("{field} {host:?} {}", refused.why());
+            return Err((Reason::EndpointNotAllowed, message));
+        }
     }
     Ok(())
 }

@@ -133,6 +133,8 @@ pub enum StoreClass {
     Throttled,
     /// The address does not resolve or nothing answers there.
     Unreachable,
+    /// The address is one that no stream may lead its worker to.
+    NotAllowed,
     /// The request is refused: 403.
     Denied,
     /// The access key is unknown, wrong, or none was found.
@@ -218,6 +220,7 @@ impl StoreError {
             }
             StoreClass::Throttled => Reason::ArchiveThrottled,
             StoreClass::Unreachable => Reason::ArchiveUnreachable,
+            StoreClass::NotAllowed => Reason::EndpointNotAllowed,
             StoreClass::Denied => Reason::ArchiveAccessDenied,
             StoreClass::Credentials => Reason::ArchiveAuthFailed,
             StoreClass::NoSuchBucket | StoreClass::WrongRegion => Reason::BucketNotFound,

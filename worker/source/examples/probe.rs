@@ -64,6 +64,7 @@ impl Arguments {
         Ok(SourceConfig {
             host: host.clone(),
             port: port.parse()?,
+            endpoints: crds::endpoint::Guard::default(),
             tls: TlsSettings {
                 mode,
                 ca: self.get("ca").map(Into::into),

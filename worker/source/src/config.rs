@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crds::endpoint::Guard;
 pub use crds::v1alpha1::TlsMode;
 
 use crate::secret::Secret;
@@ -30,6 +31,8 @@ pub struct SourceConfig {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// Which addresses are not connected to, whatever the host resolves to.
+    pub endpoints: Guard,
     /// TLS to it.
     pub tls: TlsSettings,
     /// Account.

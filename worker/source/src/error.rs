@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crds::conditions::Reason;
+use crds::endpoint::Refused;
 
 use crate::refusal::{self, DumpRefusal};
 use crate::tls::TlsError;
@@ -79,6 +80,16 @@ pub enum SourceError {
         host: String,
         /// What the resolver said.
         error: io::Error,
+    },
+    /// The host leads where no stream may lead its worker.
+    #[error("connect to source: {host:?} resolves to {address}, which {}", refused.why())]
+    NotAllowed {
+        /// As configured.
+        host: String,
+        /// What it resolved to.
+        address: std::net::IpAddr,
+        /// Why it is refused.
+        refused: Refused,
     },
     /// No address of the host took the connection.
     #[error(
@@ -318,6 +329,7 @@ impl SourceError {
             | Self::DumpEnded { .. }
             | Self::Silent { .. } => Class::Transient,
             Self::Config { .. }
+            | Self::NotAllowed { .. }
             | Self::AuthPlugin { .. }
             | Self::Auth { .. }
             | Self::AccessDenied { .. }
@@ -345,6 +357,7 @@ impl SourceError {
                 Reason::ProtocolError
             }
             Self::Config { .. } => Reason::ConfigInvalid,
+            Self::NotAllowed { .. } => Reason::EndpointNotAllowed,
             Self::Tls(error) => error.reason(),
             Self::AuthPlugin { .. } => Reason::AuthUnsupported,
             Self::Auth { .. } | Self::AccessDenied { .. } => Reason::AuthFailed,

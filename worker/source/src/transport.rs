@@ -1,6 +1,7 @@
 //! The byte stream under a connection: TCP, or TLS over it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -71,11 +72,19 @@ impl AsyncWrite for Transport {
     }
 }
 
-/// Resolves the host and takes the first address that answers. The caller sets the time limit.
+/// Resolves the host and takes the first address that answers. The caller sets the time limit. An address that is
+/// refused ends it: whoever may set a name's addresses may put a good one beside it.
 pub(crate) async fn open(config: &SourceConfig) -> Result<TcpStream, SourceError> {
     let host = config.bare_host();
     let resolve = |error| SourceError::Resolve { host: host.to_owned(), error };
     let addresses = tokio::net::lookup_host((host, config.port)).await.map_err(resolve)?;
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    for address in &addresses {
+        if let Some(refused) = config.endpoints.address(address.ip()) {
+            let (host, address) = (host.to_owned(), address.ip());
+            return Err(SourceError::NotAllowed { host, address, refused });
+        }
+    }
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let mut any = false;
     for address in addresses {

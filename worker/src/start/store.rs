@@ -9,11 +9,12 @@ use crds::v1alpha1::{ProxySpec, ServerSideEncryption, SseAlgorithm};
 use crds::worker_config::{S3Config, S3CredentialFiles, WorkerConfig};
 
 use crate::fault::Fault;
+use crate::upstream::api_server;
 
 /// The store at the stream's own root, `<prefix>/<namespace>/<stream>/`.
 pub fn open(config: &WorkerConfig) -> Result<Arc<dyn Store>, Fault> {
     let inner: Arc<dyn Store> = match (&config.archive.s3, &config.archive.volume) {
-        (Some(s3), _) => Arc::new(S3Store::new(s3_settings(s3))),
+        (Some(s3), _) => Arc::new(S3Store::new(s3_settings(config, s3))),
         (None, Some(volume)) => Arc::new(VolumeStore::new(&volume.path)),
         (None, None) => {
             return Err(Fault::archive(
@@ -26,7 +27,7 @@ pub fn open(config: &WorkerConfig) -> Result<Arc<dyn Store>, Fault> {
     Ok(Arc::new(Rooted::new(inner, &root)))
 }
 
-fn s3_settings(config: &S3Config) -> S3Settings {
+fn s3_settings(config: &WorkerConfig, s3: &S3Config) -> S3Settings {
     let S3Config {
         bucket,
         prefix,
@@ -37,7 +38,7 @@ fn s3_settings(config: &S3Config) -> S3Settings {
         credential_files,
         server_side_encryption,
         proxy,
-    } = config.clone();
+    } = s3.clone();
     S3Settings {
         bucket,
         prefix,
@@ -47,6 +48,7 @@ fn s3_settings(config: &S3Config) -> S3Settings {
         ca_file,
         keys: credential_files.map(key_files),
         encryption: server_side_encryption.map(encryption),
+        endpoints: config.endpoints(api_server()),
         proxy: proxy.map(|ProxySpec { url, no_proxy }| Proxy { url, no_proxy }),
     }
 }

@@ -60,6 +60,7 @@ pub fn worker_config(stream: &ValidStream, settings: &Settings) -> WorkerConfig 
         on_gap: *on_gap,
         state: *state,
         consents: stream.consents.clone(),
+        allowed_endpoints: settings.allowed_endpoints.clone(),
         spool: SpoolConfig { size: stream.pod.spool.clone() },
         work_dir: mounts::WORK_DIR.into(),
         listen: format!("[::]:{ADMIN_PORT}"),

@@ -96,9 +96,11 @@ fn image_outside_the_allow_list_is_refused_by_name() {
 }
 
 #[test]
-fn metadata_services_are_refused_in_every_field() {
+fn refused_endpoints_are_named_in_every_field() {
     let cases = [
         ("spec.source.host", json!({"spec": {"source": {"host": "169.254.169.254"}}})),
+        ("spec.source.host", json!({"spec": {"source": {"host": "localhost"}}})),
+        ("spec.source.host", json!({"spec": {"source": {"host": "kubernetes.default.svc"}}})),
         (
             "spec.archive.s3.endpoint",
             json!({"spec": {"archive": {"s3": {"endpoint": "http://169.254.170.23:80"}}}}),

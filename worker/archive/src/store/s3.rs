@@ -12,6 +12,7 @@ mod client;
 mod error;
 mod held;
 mod proxy;
+mod resolve;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use aws_smithy_types::base64;
 use bytes::Bytes;
+use crds::endpoint::Guard;
 use sha2::{Digest as _, Sha256};
 
 use super::{Create, FenceKind, ObjectMeta, Stat, Store, StoreClass, StoreError, Turn};
@@ -77,6 +79,8 @@ pub struct S3Settings {
     pub keys: Option<KeyFiles>,
     /// Encryption; absent: as the bucket is set.
     pub encryption: Option<Encryption>,
+    /// Which addresses are not connected to, whatever the names resolve to.
+    pub endpoints: Guard,
     /// Proxy for the store and its credential service; absent: none.
     pub proxy: Option<Proxy>,
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use archive::store::s3::KeyFiles;
 use archive::store::{Create, S3Settings, S3Store, Store, StoreClass};
 use bytes::Bytes;
+use crds::endpoint::Guard;
 use futures::FutureExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ fn settings(endpoint: &str) -> S3Settings {
         ca_file: None,
         keys: None,
         encryption: None,
+        endpoints: Guard::default(),
         proxy: None,
     }
 }
@@ -71,6 +73,32 @@ async fn a_store_that_is_not_there_is_unreachable() {
     assert!(error.to_string().contains("s3://history/prod/stream.json"), "{error}");
     let error = store.create("x", Bytes::from_static(b"x")).await.unwrap_err();
     assert!(error.ambiguous(), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_that_leads_to_the_pod_itself_is_refused_by_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let endpoints = Guard::in_cluster(None, Vec::new());
+    let (keys, _) = store("http://127.0.0.1:9");
+    let key = |name: &str| keys.path().join(name);
+    let key_files = KeyFiles {
+        access_key_id: key("id"),
+        secret_access_key: key("secret"),
+        session_token: None,
+    };
+    for host in ["127.0.0.1", "[::1]", "localhost"] {
+        let store = S3Store::new(S3Settings {
+            keys: Some(key_files.clone()),
+            endpoints: endpoints.clone(),
+            ..settings(&format!("http://{host}:{port}"))
+        });
+        let error = store.get("stream.json").await.unwrap_err();
+        assert_eq!(error.class, StoreClass::NotAllowed, "{error}");
+        assert!(error.to_string().contains("own pod"), "{error}");
+        assert!(!error.is_transient() && !error.ambiguous(), "{error}");
+    }
+    assert!(listener.accept().now_or_never().is_none(), "nothing connected");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use super::*;
 use crate::config::TlsSettings;
 use crate::error::Class;
 use crds::conditions::Reason;
+use crds::endpoint::Guard;
 
 const OK: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
 
@@ -54,6 +55,7 @@ async fn listen(host: &str, mode: TlsMode) -> (TcpListener, SourceConfig) {
     let config = SourceConfig {
         host: host.to_owned(),
         port: listener.local_addr().expect("an address").port(),
+        endpoints: Guard::default(),
         tls: TlsSettings { mode, ..TlsSettings::default() },
         username: "repl".to_owned(),
         password: "pw".into(),
@@ -178,4 +180,15 @@ async fn a_refused_statement_leaves_the_connection_usable() {
     };
     let (answers, _server) = tokio::join!(asking, script);
     assert_eq!(answers, (Reason::MissingGrant, true));
+}
+
+#[tokio::test]
+async fn a_host_that_leads_to_a_refused_address_is_not_connected_to() {
+    let (listener, config) = listen("localhost", TlsMode::Disabled).await;
+    let config = SourceConfig { endpoints: Guard::in_cluster(None, Vec::new()), ..config };
+    let error = crate::transport::open(&config).await.expect_err("it is the pod itself");
+    assert_eq!((error.reason(), error.class()), (Reason::EndpointNotAllowed, Class::Mend));
+    assert!(error.to_string().contains("localhost"), "{error}");
+    let knocked = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
+    assert!(knocked.is_err(), "nothing came");
 }

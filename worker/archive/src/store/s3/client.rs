@@ -24,6 +24,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::{DateTime, Format};
 
+use super::resolve::{Guarded, check_url};
 use super::{KeyFiles, Proxy, S3Settings};
 use crate::store::{StoreClass, StoreError};
 
@@ -64,7 +65,13 @@ impl ClientSlot {
 async fn make(settings: &S3Settings, action: &str) -> Result<Client, StoreError> {
     let region = Region::new(region(settings));
     let proxy = settings.proxy.as_ref();
-    let http = http_client(settings.ca_file.as_deref(), proxy, action).await?;
+    for url in
+        [settings.endpoint.as_deref(), proxy.map(|proxy| proxy.url.as_str())].into_iter().flatten()
+    {
+        check_url(&settings.endpoints, url, action)?;
+    }
+    let guarded = Some(Guarded(settings.endpoints.clone()));
+    let http = http_client(settings.ca_file.as_deref(), proxy, guarded, action).await?;
     let credentials = match &settings.keys {
         Some(files) => SharedCredentialsProvider::new(FileKeys(files.clone())),
         None => standard_chain(region.clone(), proxy, action).await?,
@@ -109,6 +116,7 @@ pub(super) fn proxy_on_the_way(settings: &S3Settings) -> Option<String> {
 async fn http_client(
     ca_file: Option<&Path>,
     proxy: Option<&Proxy>,
+    guarded: Option<Guarded>,
     action: &str,
 ) -> Result<SharedHttpClient, StoreError> {
     let tls = |text: String| StoreError::new(StoreClass::Tls, action, text);
@@ -139,11 +147,14 @@ async fn http_client(
             .tls_context(context.clone());
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        connector.build()
+        match &guarded {
+            Some(guarded) => connector.build_with_resolver(guarded.clone()),
+            None => connector.build(),
+        }
     }))
 }
 
-/// Environment, profile, web identity, container, instance role. The region is given, so that only
+/// Environment, profile, web identity, container, instance role: what asks the metadata services, and may. The region is given, so that only
 /// the last two ask the network, and only when a request needs a key.
 async fn standard_chain(
     region: Region,
@@ -152,7 +163,7 @@ async fn standard_chain(
 ) -> Result<SharedCredentialsProvider, StoreError> {
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(region)
-        .http_client(http_client(None, proxy, action).await?);
+        .http_client(http_client(None, proxy, None, action).await?);
     let provider = loader.load().await.credentials_provider();
     provider.ok_or_else(|| {
         StoreError::new(StoreClass::Credentials, action, "there is no credentials provider")

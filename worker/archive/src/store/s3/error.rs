@@ -6,6 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
+use super::resolve::NotAllowed;
 use crate::store::{StoreClass, StoreError};
 
 /// Longest text taken over from a store.
@@ -55,7 +56,7 @@ where
     let text = chain(error);
     let (class, mend) = match error {
         SdkError::TimeoutError(_) => (StoreClass::Transient, ""),
-        _ if is_credentials(error) => (
+        _ if is_caused_by::<CredentialsError>(error) => (
             StoreClass::Credentials,
             "; set archive.s3.credentialsSecretRef or give the service account a role",
         ),
@@ -63,6 +64,7 @@ where
             StoreClass::Tls,
             "; put the authority that signed the endpoint's certificate into archive.s3.caRef",
         ),
+        _ if is_caused_by::<NotAllowed>(error) => (StoreClass::NotAllowed, ""),
         _ => (StoreClass::Unreachable, ""),
     };
     Answer::Failed(StoreError::new(class, action, format!("{text}{mend}")))
@@ -148,10 +150,10 @@ fn chain(error: &dyn Error) -> String {
     text.chars().take(MAX_TEXT).collect()
 }
 
-fn is_credentials(error: &(dyn Error + 'static)) -> bool {
+fn is_caused_by<C: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
-        if error.downcast_ref::<CredentialsError>().is_some() {
+        if error.downcast_ref::<C>().is_some() {
             return true;
         }
         next = error.source();

@@ -61,6 +61,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use bytes::Bytes;
+    use crds::endpoint::Guard;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -135,6 +136,7 @@ mod tests {
                 session_token: None,
             }),
             encryption: None,
+            endpoints: Guard::default(),
             proxy: Some(proxy),
         })
     }
