@@ -182,7 +182,8 @@ impl ControlPlane {
         Ok(file)
     }
 
-    fn kubeconfig_file(&self, name: &str) -> PathBuf {
+    /// The kubeconfig that [`kubeconfig`](Self::kubeconfig) makes for a name.
+    pub fn kubeconfig_file(&self, name: &str) -> PathBuf {
         self.folder.join("pki").join(format!("{name}.kubeconfig"))
     }
 

@@ -16,6 +16,7 @@ pub mod events;
 mod fake_api;
 pub mod lease;
 pub mod metrics;
+pub mod plugin;
 pub mod poller;
 pub mod settings;
 pub mod status;
