@@ -12,7 +12,7 @@ export SCALE ?= 1
 CASES ?= 200000
 FUZZ_SECONDS ?= 720
 
-.PHONY: help check test test-long advisories bench fuzz demo demo-local build images clean
+.PHONY: help check test test-long advisories bench fuzz demo demo-local build images release sbom clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ build: ## both programs, static
 
 images: build ## two OCI archives, made without a daemon or a registry
 	@e2e/images.sh
+
+release: ## dist/: programs, images, chart, manifests, bill of materials, checksums; amd64 and arm64
+	@e2e/release.sh
+
+sbom: ## what the programs are made of, CycloneDX on stdout
+	@python3 e2e/release/sbom.py x86_64-unknown-linux-gnu
 
 clean: ## stop the demo and remove all that was made in the tree
 	@e2e/clean.sh

@@ -15,6 +15,6 @@ if [[ -s .demo/pid ]]; then
     echo "clean: the demo is stopped"
   fi
 fi
-rm -rf .demo .make target
+rm -rf .demo .make target dist
 cache=${BINLOG_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/binlog-operator}
-echo "clean: removed .demo, .make and target; the cache stays: $cache"
+echo "clean: removed .demo, .make, target and dist; the cache stays: $cache"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# image.sh BINARY NAME:TAG OUT.tar
+# image.sh BINARY NAME:TAG OUT.tar [amd64|arm64]
 # An OCI archive of one static binary FROM scratch, made without a daemon or a registry. The same
 # binary gives the same digest: all times are zero, the layer holds nothing else that varies.
 set -euo pipefail
 
-binary=$(readlink -f "${1:?the binary}") name=${2:?the image name} out=${3:?the archive to write}
+binary=$(readlink -f "${1:?the binary}") name=${2:?the image name} out=${3:?the archive to write} arch=${4:-amd64}
 command -v buildah >/dev/null || { echo "buildah is missing; install it with: sudo apt-get install buildah" >&2; exit 1; }
 if readelf -l "$binary" 2>/dev/null | grep -q INTERP; then
   echo "$binary is not static: an image FROM scratch cannot start it" >&2
@@ -39,7 +39,7 @@ ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 ENTRYPOINT ["/$program"]
 CONTAINERFILE
 # A fixed creator keeps buildah's own version out of the digest.
-buildah "${store[@]}" build --isolation chroot --pull=never --timestamp 0 --identity-label=false --quiet \
+buildah "${store[@]}" build --arch "$arch" --isolation chroot --pull=never --timestamp 0 --identity-label=false --quiet \
   --file "$work/Containerfile" --tag "$name" "$root" >/dev/null
 mkdir -p "$(dirname "$out")"
 rm -f "$out"

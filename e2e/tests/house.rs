@@ -52,6 +52,29 @@ fn no_file_is_over_500_lines_unless_its_architecture_page_says_why() {
 }
 
 #[test]
+fn bill_of_materials_names_what_is_compiled_in_and_is_the_same_each_time() {
+    let bill = || output("python3", &["e2e/release/sbom.py", "x86_64-unknown-linux-gnu"]);
+    let text = bill();
+    assert_eq!(text, bill());
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let components = document["components"].as_array().unwrap();
+    let names: BTreeSet<_> = components.iter().filter_map(|it| it["name"].as_str()).collect();
+    for shipped in ["operator", "worker", "crds", "kube", "parquet", "rustls"] {
+        assert!(names.contains(shipped), "{shipped} is missing");
+    }
+    for other in ["e2e", "proptest", "insta", "mysql_async"] {
+        assert!(!names.contains(other), "{other} is not in the programs");
+    }
+    for component in components {
+        assert!(component["licenses"][0]["expression"].is_string(), "{component}");
+        assert!(component["purl"].as_str().is_some_and(|it| it.starts_with("pkg:cargo/")));
+    }
+    let refs: BTreeSet<_> =
+        components.iter().map(|it| &it["bom-ref"]).map(|it| it.as_str()).collect();
+    assert_eq!(refs.len(), components.len());
+}
+
+#[test]
 fn every_crate_has_an_architecture_page() {
     let without: Vec<_> = tracked()
         .into_iter()

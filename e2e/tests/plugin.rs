@@ -46,7 +46,13 @@ impl Api {
         plane.kubectl(&patch).await?;
         plane.kubeconfig("reader", "/CN=reader")?;
         plane
-            .kubectl(&["create", "clusterrole", "see", "--verb=get,list", "--resource=streams"])
+            .kubectl(&[
+                "create",
+                "clusterrole",
+                "see",
+                "--verb=get,list",
+                "--resource=binlogstreams.binlogstream.io",
+            ])
             .await?;
         plane
             .kubectl(&["create", "clusterrolebinding", "see", "--clusterrole=see", "--user=reader"])
