@@ -16,6 +16,7 @@ pub mod process;
 pub mod proxy;
 pub mod release;
 pub mod resource;
+pub mod rights;
 pub mod s3;
 pub mod server;
 pub mod site;

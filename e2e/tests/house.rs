@@ -172,6 +172,13 @@ fn no_test_is_ignored_and_nothing_is_left_to_do() {
 }
 
 #[test]
+fn security_page_shows_the_rights_that_the_authorizer_is_asked_about() {
+    let page = std::fs::read_to_string(tree().join("SECURITY.md")).unwrap();
+    let block = format!("<!-- rights: generated -->\n{}<!-- end -->\n", e2e::rights::markdown());
+    assert!(page.contains(&block), "SECURITY.md should hold:\n{block}");
+}
+
+#[test]
 fn readme_shows_the_figures_as_they_were_measured() {
     let read = |file: &str| std::fs::read_to_string(tree().join(file)).unwrap();
     let measured = read("worker/figures.md");

@@ -1,7 +1,7 @@
 //! The chart and the samples on a real cluster, through Helm itself.
 
 use e2e::cluster::Cluster;
-use e2e::{Context, Result, site};
+use e2e::{Context, Result, rights, site};
 
 const NAMESPACE: &str = "binlog-system";
 const OPERATOR: &str = "system:serviceaccount:binlog-system:binlog-operator";
@@ -144,12 +144,10 @@ async fn works_in_two_namespaces_without_a_cluster_wide_right(cluster: &Cluster)
     kubectl(cluster, "apply -n shop -f config/samples/paused.yaml").await?;
     kubectl(cluster, "wait -n shop --for=jsonpath={.status.observedGeneration}=1 stream/archive-later --timeout=60s").await?;
     let account = format!("system:serviceaccount:{TEAM}:binlog-operator");
-    let asked = format!("auth can-i get binlogstreams.binlogstream.io -n default --as={account}");
-    let answer = match kubectl(cluster, &asked).await {
-        Ok(answer) => answer,
-        Err(failure) => failure.to_string(),
-    };
-    assert!(answer.lines().any(|line| line.trim_end().ends_with("no")), "{answer}");
+    let (handled, others) = (["shop", "bank"], ["default", TEAM, "kube-system", ""]);
+    let client = cluster.client().await?;
+    let wrong = rights::differences(&client, &account, &handled, &others).await?;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     kubectl(cluster, "delete -n shop stream archive-later --timeout=60s").await?;
     helm(cluster, &format!("uninstall {RELEASE} -n {TEAM} {WAIT}")).await?;
     Ok(())

@@ -6,12 +6,9 @@ use std::time::Duration;
 use e2e::cluster::Cluster;
 use e2e::release::{NAMESPACE, OPERATOR, installed};
 use e2e::wait::{Look, until};
-use e2e::{Context, Failure, Result};
+use e2e::{Context, Result, rights};
 use hyper::{Method, Request, StatusCode};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
-};
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use kube::api::{Api, PostParams};
 use kube::client::Body;
@@ -55,41 +52,6 @@ async fn streams() -> Result<&'static Cluster> {
     })
     .await?;
     Ok(cluster)
-}
-
-/// Whether the authorizer lets a user do what is written as `verb resource[/subresource][.group][ name]`.
-async fn may(client: &Client, user: &str, namespace: &str, what: &str) -> Result<bool> {
-    let words: Vec<_> = what.split(' ').collect();
-    let [verb, resource, rest @ ..] = words.as_slice() else {
-        return Err(Failure::new(format!("{what:?} is no verb and resource")));
-    };
-    let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
-    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-    let text = |text: &str| Some(text.to_owned());
-    let review = SubjectAccessReview {
-        spec: SubjectAccessReviewSpec {
-            user: text(user),
-            groups: Some(vec![
-                "system:authenticated".into(),
-                "system:serviceaccounts".into(),
-                format!("system:serviceaccounts:{}", user.split(':').nth(2).unwrap_or_default()),
-            ]),
-            resource_attributes: Some(ResourceAttributes {
-                namespace: text(namespace),
-                verb: text(verb),
-                group: text(group),
-                resource: text(resource),
-                subresource: text(subresource),
-                name: rest.first().and_then(|name| text(name)),
-                ..ResourceAttributes::default()
-            }),
-            ..SubjectAccessReviewSpec::default()
-        },
-        ..SubjectAccessReview::default()
-    };
-    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
-    let answer = reviews.create(&PostParams::default(), &review).await?;
-    Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
 /// A client that holds nothing but an account's token.
@@ -207,83 +169,30 @@ async fn tries_config_maps(worker: &Client) -> Result<()> {
     Ok(())
 }
 
+/// Every cell of the table, in namespaces with and without streams, and over the whole cluster.
 async fn asks_the_authorizer(cluster: &Cluster) -> Result<()> {
     let client = cluster.client().await?;
-    let nobody = [
-        "get secrets source",
-        "get secrets",
-        "list secrets",
-        "watch secrets",
-        "create secrets",
-        "update secrets",
-        "patch secrets",
-        "delete secrets",
-        "create pods",
-        "create pods/exec",
-        "get pods/exec",
-        "create pods/attach",
-        "create pods/portforward",
-        "update pods/ephemeralcontainers",
-        "get pods/log",
-        "create serviceaccounts/token",
-        "impersonate serviceaccounts",
-        "escalate roles.rbac.authorization.k8s.io",
-        "bind roles.rbac.authorization.k8s.io",
-        "delete configmaps",
-        "delete persistentvolumeclaims",
-        "delete binlogstreams.binlogstream.io",
-        "update binlogstreams.binlogstream.io",
-        "patch binlogstreams.binlogstream.io",
-        "create deployments/exec.apps",
-    ];
-    let operator = [
-        "list binlogstreams.binlogstream.io",
-        "patch binlogstreams/status.binlogstream.io",
-        "create deployments.apps",
-        "patch configmaps",
-        "list pods",
-    ];
-    let worker =
-        ["get", "update", "patch", "watch"].map(|verb| format!("{verb} configmaps one-checkpoint"));
-    let not_worker = [
-        "get configmaps",
-        "list configmaps",
-        "watch configmaps",
-        "create configmaps",
-        "get configmaps two-checkpoint",
-        "update configmaps two-checkpoint",
-        "patch configmaps two-checkpoint",
-        "watch configmaps two-checkpoint",
-        "get configmaps two-worker",
-        "update configmaps one-worker",
-        "delete configmaps one-checkpoint",
-        "get pods",
-        "get binlogstreams.binlogstream.io",
-        "patch binlogstreams/status.binlogstream.io one",
-        "get leases.coordination.k8s.io",
-    ];
-    let mut wrong = Vec::new();
-    let mut look = async |user: &str, namespace: &str, what: &str, expected: bool| {
-        if may(&client, user, namespace, what).await? != expected {
-            wrong.push(format!("{user} in {namespace:?}: {what} is not {expected}"));
-        }
-        Ok::<_, Failure>(())
-    };
-    for namespace in [HOME, NAMESPACE, "kube-system", ""] {
-        for what in nobody {
-            look(OPERATOR, namespace, what, false).await?;
-            look(WORKER, namespace, what, false).await?;
+    let everywhere = [HOME, NAMESPACE, "kube-system", ""];
+    let mut wrong = rights::differences(&client, OPERATOR, &everywhere, &[]).await?;
+    let others = [NAMESPACE, "kube-system", ""];
+    wrong.extend(rights::differences_of_worker(&client, WORKER, HOME, &others).await?);
+    for what in ["get configmaps two-checkpoint", "update configmaps one-worker"] {
+        if rights::may(&client, WORKER, HOME, what).await? {
+            wrong.push(format!("a worker may {what}"));
         }
     }
-    for what in operator {
-        look(OPERATOR, HOME, what, true).await?;
-    }
-    for what in &worker {
-        look(WORKER, HOME, what, true).await?;
-        look(WORKER, NAMESPACE, what, false).await?;
-    }
-    for what in not_worker {
-        look(WORKER, HOME, what, false).await?;
+    // The Lease of its own name, where it runs.
+    for (what, namespace, expected) in [
+        ("create leases.coordination.k8s.io", NAMESPACE, true),
+        ("update leases.coordination.k8s.io binlog-operator", NAMESPACE, true),
+        ("update leases.coordination.k8s.io other", NAMESPACE, false),
+        ("create leases.coordination.k8s.io", HOME, false),
+        ("get namespaces kube-system", "", true),
+        ("get namespaces", "", false),
+    ] {
+        if rights::may(&client, OPERATOR, namespace, what).await? != expected {
+            wrong.push(format!("the operator in {namespace:?}: {what} is not {expected}"));
+        }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
