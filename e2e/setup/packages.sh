@@ -1,8 +1,8 @@
 # What apt offers comes from apt. (sourced)
 # shellcheck shell=bash
 
-# Argo CD speaks Lua 5.1. Of prometheus the checks use promtool, and one suite the server.
-PACKAGES=(ca-certificates curl gcc libc6-dev lua5.1 make prometheus python3 python3-venv)
+# Of prometheus the checks use promtool, and one suite the server.
+PACKAGES=(ca-certificates curl gcc libc6-dev make prometheus python3 python3-venv)
 SERVER_PACKAGES=(buildah conntrack containerd containernetworking-plugins iproute2 iptables nftables
   openssl procps runc util-linux zstd)
 

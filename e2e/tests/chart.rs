@@ -4,6 +4,8 @@
 
 #[path = "chart/argocd.rs"]
 mod argocd;
+#[path = "chart/flux.rs"]
+mod flux;
 #[path = "chart/monitoring.rs"]
 mod monitoring;
 #[path = "chart/overlays.rs"]

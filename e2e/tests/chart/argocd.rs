@@ -1,4 +1,4 @@
-//! Health and actions for Argo CD, run by Lua 5.1, whose language Argo CD's own interpreter speaks.
+//! Health and actions for Argo CD, run by its own interpreter with the libraries that it opens.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -29,26 +29,32 @@ fn lua(script: &str, object: &Value, then: &str) -> Result<String> {
         "obj = {}\nlocal function run()\n{script}\nend\nlocal made = run()\n{then}\n",
         literal(object)
     );
-    let mut lua = Command::new("lua5.1")
-        .arg("-")
+    judged(&["argocd"], &program)
+}
+
+/// What the engines of the GitOps tools say of an input.
+pub(super) fn judged(arguments: &[&str], input: &str) -> Result<String> {
+    let mut engine = Command::new(e2e::site::program("gitops")?)
+        .args(arguments)
+        .current_dir(tree())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context(|| "lua5.1 is missing; install it with: sudo apt-get install lua5.1")?;
-    let mut input = lua.stdin.take().context(|| "lua5.1 has no input")?;
-    input.write_all(program.as_bytes())?;
-    drop(input);
-    let output = lua.wait_with_output()?;
-    assert!(output.status.success(), "{program}{}", String::from_utf8_lossy(&output.stderr));
+        .context(|| "start gitops")?;
+    let mut stdin = engine.stdin.take().context(|| "gitops has no input")?;
+    stdin.write_all(input.as_bytes())?;
+    drop(stdin);
+    let output = engine.wait_with_output()?;
+    assert!(output.status.success(), "{input}{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// A condition, its status and its reason.
-type Said = (ConditionType, &'static str, &'static str);
+pub(super) type Said = (ConditionType, &'static str, &'static str);
 
 /// A stream that is well, but for these conditions.
-fn stream(but: &[Said]) -> Value {
+pub(super) fn stream(but: &[Said]) -> Value {
     let conditions = ConditionType::ALL.map(|kind| {
         let other = but.iter().find(|(other, _, _)| *other == kind);
         let good = if kind.true_is_good() { "True" } else { "False" };
