@@ -3,6 +3,8 @@
 //!
 //! These are the cells of `matrix.rs` with S3, a ConfigMap and a start from a GTID set.
 
+#[path = "streams/dashboard.rs"]
+mod dashboard;
 #[path = "streams/secrets.rs"]
 mod secrets;
 
