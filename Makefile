@@ -43,7 +43,7 @@ bench: ## the worker's figures beside those of its peers; BENCH=AB for some shap
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (720: an hour in all), every property with CASES cases (200000)
 	@PROPTEST_CASES=$(CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$${FUZZ_SEED:-$$RANDOM} \
-	  cargo test --release --locked --workspace --exclude e2e -- --nocapture
+	  cargo test --release --locked --workspace --no-fail-fast --lib --bins --test suite --test assemble -- --nocapture
 
 demo: ## a real Kubernetes, two servers, two streams, a kill, and a table that adds it up
 	@e2e/context.sh
