@@ -39,8 +39,13 @@ pub struct Elsewhere {
 impl Elsewhere {
     /// Starts it and installs the chart, rights and all.
     pub async fn start() -> Result<Self> {
+        Self::start_with("").await
+    }
+
+    /// The same with more of Helm's flags.
+    pub async fn start_with(flags: &str) -> Result<Self> {
         let plane = ControlPlane::start().await?;
-        release::install(&plane, "").await?;
+        release::install(&plane, flags).await?;
         let definition = "crd/binlogstreams.binlogstream.io";
         plane.kubectl(&["wait", "--for=condition=Established", definition]).await?;
         let pods: Api<Pod> = Api::namespaced(plane.client().await?, release::NAMESPACE);
@@ -155,6 +160,11 @@ impl PlayedPod {
     pub fn file(&self, path: &str) -> Result<String> {
         let file = self.mounts.as_seen_here(path);
         std::fs::read_to_string(&file).context(|| format!("read {file}"))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// SIGTERM, then waits for the end.

@@ -252,6 +252,7 @@ fn operator_knows_every_argument_the_chart_gives_it() -> Result<()> {
         "worker.imageAllowList={registry.example.com/db/}",
         "worker.allowedEndpoints={127.0.0.0/8,fd00::1}",
         "platformAssignsIds=true",
+        "metrics.authentication.enabled=true",
     ];
     let objects = template(&settings)?;
     let deployment = of_kind(&objects, "Deployment")?;

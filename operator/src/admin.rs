@@ -4,6 +4,8 @@
 //! leader, that its caches are filled. A stand-by is ready: leadership is not required, so that a
 //! rollout ends while the one before still leads.
 
+mod readers;
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -20,6 +22,7 @@ use crds::exposition;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use self::readers::Readers;
 use crate::metrics::Metrics;
 
 /// What the probes read.
@@ -68,7 +71,14 @@ impl Health {
     }
 }
 
-/// Serves until `shutdown`.
+/// The metrics, and who may read them.
+#[derive(Clone)]
+struct Shown {
+    metrics: Arc<Metrics>,
+    readers: Option<Arc<Readers>>,
+}
+
+/// Serves until `shutdown`. Without `readers` everybody may read the metrics.
 ///
 /// # Errors
 /// When the listener fails.
@@ -76,13 +86,15 @@ pub async fn serve(
     listener: TcpListener,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    readers: Option<Readers>,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
+    let shown = Shown { metrics, readers: readers.map(Arc::new) };
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .with_state(health)
-        .merge(Router::new().route("/metrics", get(all_metrics)).with_state(metrics));
+        .merge(Router::new().route("/metrics", get(all_metrics)).with_state(shown));
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
@@ -93,16 +105,23 @@ async fn readyz(State(health): State<Arc<Health>>) -> impl IntoResponse {
     }
 }
 
-async fn all_metrics(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> impl IntoResponse {
+async fn all_metrics(State(shown): State<Shown>, headers: HeaderMap) -> impl IntoResponse {
+    let plain = [(header::CONTENT_TYPE, "text/plain")];
+    if let Some(readers) = &shown.readers {
+        let admitted = readers.admit(&headers).await;
+        if admitted != StatusCode::OK {
+            return (admitted, plain, "the token must be one that may GET /metrics\n".to_owned());
+        }
+    }
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    match metrics.encode() {
+    match shown.metrics.encode() {
         Ok(text) => {
             let (kind, text) = exposition::negotiate(text, accept.unwrap_or_default());
             (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text)
         }
         Err(_) => (
             StatusCode::INTERNAL_SERVER_ERROR,
-            [(header::CONTENT_TYPE, "text/plain")],
+            plain,
             "the metrics could not be written\n".to_owned(),
         ),
     }

@@ -81,6 +81,11 @@ pub struct Args {
     #[arg(long, env = "LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
 
+    /// Give /metrics only to bearers of a token who may GET that path, as the API server says. Needs the rights of
+    /// system:auth-delegator.
+    #[arg(long, env = "METRICS_AUTH")]
+    pub metrics_auth: bool,
+
     /// Form of the log lines.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

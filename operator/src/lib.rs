@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    admin::Health,
+    admin::{Health, Readers},
     answers::Answers,
     applied::AppliedBook,
     args::Args,
@@ -122,8 +122,9 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| RunError::Listen { address: args.listen, error })?;
-    let served =
-        admin::serve(listener, Arc::clone(&health), Arc::clone(&metrics), admin_end.clone());
+    let readers = args.metrics_auth.then(|| Readers::new(client.clone()));
+    let (probed, shown) = (Arc::clone(&health), Arc::clone(&metrics));
+    let served = admin::serve(listener, probed, shown, readers, admin_end.clone());
     tasks.spawn(async move {
         if let Err(error) = served.await {
             error!(%error, "serve probes and metrics");
