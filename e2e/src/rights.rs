@@ -147,7 +147,7 @@ async fn unlike(
     row: &Row,
     granted: &str,
 ) -> Result<Vec<String>> {
-    let asked = VERBS.map(async |verb| {
+    let asked = VERBS.map(|verb| async move {
         let expected = granted.split(' ').any(|word| word == verb);
         let name = row.name.map(|name| format!(" {name}")).unwrap_or_default();
         let what = format!("{verb} {}{name}", row.resource);

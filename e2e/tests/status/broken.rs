@@ -160,7 +160,7 @@ async fn cases(scene: &Scene) -> Result<Vec<Case>> {
 async fn lead_to_the_api_server(stream: &StreamResource) -> Result<()> {
     let target = "kubernetes.default.svc.cluster.local";
     let create = ["create", "service", "externalname", "detour", "--external-name", target, "-n"];
-    let arguments = [&create[..], &[&stream.namespace]].concat();
+    let arguments = [&create[..], &[stream.name.as_str()]].concat();
     installed().await?.kubectl(&arguments).await.map(drop)
 }
 

@@ -90,10 +90,10 @@ fn section(text: &mut String, title: &str, lines: Vec<String>) {
 }
 
 fn faults(status: &BinlogStreamStatus, now: Timestamp) -> Vec<String> {
-    let of_kind = |condition: &Condition| condition.kind();
     let bad = status.conditions.iter().filter(|condition| {
         // Being late and being paused are no faults.
-        let kind = of_kind(condition)
+        let kind = condition
+            .kind()
             .filter(|kind| !matches!(kind, ConditionType::CaughtUp | ConditionType::Paused));
         kind.is_some_and(|kind| condition.status != ConditionStatus::of(kind.true_is_good()))
     });
