@@ -97,7 +97,7 @@ pub(crate) enum CellState {
     Absent,
     Null,
     Value,
-    /// An update by JSON diff that changes nothing.
+    /// The same as in the image before.
     Unchanged,
     /// An update by JSON diff of a document that the image before lacks: changed, nobody knows to what.
     Unknown,
@@ -109,6 +109,25 @@ pub(crate) struct Image {
     pub(crate) text: String,
     pub(crate) cells: Vec<Cell>,
     inflated: Vec<u8>,
+}
+
+/// The image before an update's, with the bytes it was read from.
+#[derive(Clone, Copy)]
+pub(crate) struct Before<'a> {
+    pub(crate) image: &'a Image,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> Before<'a> {
+    /// The text of a column whose value stands at the front of `rows` again, and how many bytes it takes. A value's
+    /// bytes say themselves where they end, so that equal bytes are an equal value.
+    #[inline]
+    fn again(self, index: usize, rows: &Reader<'_>) -> Option<(&'a str, usize)> {
+        let cell = self.image.cells.get(index).filter(|cell| cell.state == CellState::Value)?;
+        let bytes = self.bytes.get(cell.bytes.0..cell.bytes.1)?;
+        let text = self.image.text.get(cell.text.0..cell.text.1)?;
+        rows.rest().starts_with(bytes).then_some((text, bytes.len()))
+    }
 }
 
 /// Buffers up to so many bytes are kept for the next row.
@@ -129,6 +148,18 @@ impl Image {
         self.read_with(plan, present, rows, length, |_| false, None)
     }
 
+    /// Reads the image after an update. What did not change is not decoded again.
+    pub(crate) fn read_after(
+        &mut self,
+        plan: &Plan,
+        present: &[u8],
+        rows: &mut Reader<'_>,
+        before: Before<'_>,
+    ) -> Result<(), Fault> {
+        let length = rows.len();
+        self.read_with(plan, present, rows, length, |_| false, Some(before))
+    }
+
     /// Reads the after image of a PARTIAL_UPDATE_ROWS: JSON columns may come as diffs, which are
     /// applied to the document before. Where the image before lacks it, the column is left out.
     pub(crate) fn read_partial(
@@ -136,7 +167,7 @@ impl Image {
         plan: &Plan,
         present: &[u8],
         rows: &mut Reader<'_>,
-        before: &Self,
+        before: Before<'_>,
     ) -> Result<(), Fault> {
         let length = rows.len();
         let options = rows.lenenc().map_err(|short| (0, short.into()))?;
@@ -157,7 +188,7 @@ impl Image {
         rows: &mut Reader<'_>,
         length: usize,
         is_diff: impl Fn(usize) -> bool,
-        before: Option<&Self>,
+        before: Option<Before<'_>>,
     ) -> Result<(), Fault> {
         let columns = plan.columns.len();
         let count = count_bits(present, columns);
@@ -180,7 +211,7 @@ impl Image {
                 }
                 _ => None,
             };
-            let old = before.and_then(|before| before.value(index));
+            let old = diffs.and_then(|_| before?.image.value(index));
             if let (Some(diffs), None) = (diffs, old) {
                 cell.state = if diffs.is_empty() { CellState::Absent } else { CellState::Unknown };
                 nth += 1;
@@ -198,6 +229,11 @@ impl Image {
                 push_document(old, diffs, &mut self.text).map_err(|bad| (index, bad))?;
                 let same = self.text.get(text_start..) == Some(old);
                 cell.state = if same { CellState::Unchanged } else { CellState::Value };
+            } else if let Some((text, taken)) = before.and_then(|before| before.again(index, rows))
+            {
+                rows.take(taken).map_err(|short| (index, short.into()))?;
+                self.text.push_str(text);
+                cell.state = CellState::Unchanged;
             } else {
                 push_value(column, rows, &mut self.text, &mut self.inflated)
                     .map_err(|bad| (index, bad))?;

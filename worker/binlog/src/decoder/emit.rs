@@ -7,7 +7,7 @@ use crate::group::Group;
 use crate::inflate;
 use crate::plan::Plan;
 use crate::reader::Reader;
-use crate::rows::{CellState, Fault, Image, Layout, RowsEvent, differs};
+use crate::rows::{Before, CellState, Fault, Image, Layout, RowsEvent, differs};
 
 /// What the rows of one event have in common.
 pub(super) struct Context<'a> {
@@ -129,10 +129,11 @@ impl Emitter {
                 Op::Update => {
                     self.before.read(plan, event.first, &mut reader).map_err(fault)?;
                     let middle = reader;
+                    let known = Before { image: &self.before, bytes: start.rest() };
                     if layout.partial {
-                        self.after.read_partial(plan, event.second, &mut reader, &self.before)
+                        self.after.read_partial(plan, event.second, &mut reader, known)
                     } else {
-                        self.after.read(plan, event.second, &mut reader)
+                        self.after.read_after(plan, event.second, &mut reader, known)
                     }
                     .map_err(fault)?;
                     changed.clear();
