@@ -173,7 +173,7 @@ impl Bursts {
     /// Gives up what lies before this point, and decodes what lies behind it.
     async fn redecode(&self, from: Option<u64>) -> Result<(Option<i32>, String)> {
         let from = from.map(|offset| format!("{}/{}:{offset}", self.lineage, self.file));
-        let arguments: Vec<&str> = from.iter().flat_map(|from| ["--from", from]).collect();
+        let arguments: Vec<&str> = from.iter().flat_map(|from| ["--from", from.as_str()]).collect();
         let output = self.stream.redecode(&arguments, &[]).await?;
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said).into_owned();

@@ -15,7 +15,8 @@ pub(super) fn of(indexes: &Indexes, marked: &BTreeSet<String>) -> Option<Vec<Str
     }
     let whole = |index: &Vec<Option<String>>| {
         let columns: Vec<String> = index.iter().cloned().collect::<Option<_>>()?;
-        (columns.iter().collect::<BTreeSet<_>>() == marked.iter().collect()).then_some(columns)
+        let same = columns.len() == marked.len();
+        (same && columns.iter().all(|column| marked.contains(column))).then_some(columns)
     };
     if let Some(primary) = indexes.get("PRIMARY") {
         return whole(primary);
