@@ -26,5 +26,6 @@ pub mod usage;
 pub mod wait;
 pub mod worker;
 pub mod workload;
+pub mod xa;
 
 pub use error::{Context, Failure, Result};

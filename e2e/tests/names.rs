@@ -201,6 +201,60 @@ async fn nothing_is_missing_near_the_head_of_mariadb_11_8_with_no_log() -> Resul
     nothing_is_missing_near_the_head(ServerKind::MariaDb118, "NO_LOG").await
 }
 
+/// The key is the one that the source itself logs with FULL: without a primary key it is a unique one without NULL.
+async fn a_key_is_told_as_the_source_logs_it(kind: ServerKind, metadata: &str) -> Result<()> {
+    let (server, stream) = source(kind, metadata).await?;
+    let worker = streaming(&stream).await?;
+    let tables: [(&str, &str, Option<&str>); 5] = [
+        ("of_both", "b INT NOT NULL UNIQUE, a INT, PRIMARY KEY (a)", Some("[2]")),
+        ("of_unique", "b INT, a INT NOT NULL, UNIQUE KEY u (a)", Some("[2]")),
+        ("of_two", "b INT NOT NULL, a INT NOT NULL, UNIQUE KEY u (a, b)", Some("[2,1]")),
+        ("of_nullable", "b INT, a INT, UNIQUE KEY u (a)", None),
+        (
+            "of_several",
+            "b INT NOT NULL, a INT NOT NULL, UNIQUE KEY z (b), UNIQUE KEY y (a)",
+            Some("[1]"),
+        ),
+    ];
+    let mut statements = Vec::new();
+    for (table, columns, _) in tables {
+        statements.push(format!("CREATE TABLE {table} ({columns})"));
+        statements.push(format!("INSERT INTO {table} VALUES (1, 2)"));
+    }
+    run(&server, &worker, &statements.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    server.run(&["SET GLOBAL binlog_row_metadata = FULL"]).await?;
+    let deletes: Vec<_> = tables.iter().map(|(table, ..)| format!("DELETE FROM {table}")).collect();
+    let deletes: Vec<_> = deletes.iter().map(String::as_str).collect();
+    let status = run(&server, &worker, &deletes).await?;
+    assert!(status.decoding.healthy, "{:?}", status.decoding);
+    end(&worker).await?;
+    assert!(gaps(&stream).await?.is_empty(), "nothing is missing");
+    let log = oracle::changes(&stream.archive(), SCHEMA).await?;
+    for (table, _, key) in tables {
+        let keys = |op: &str| -> Vec<_> {
+            let ours = log.iter().filter(|change| change.table == table && change.op == op);
+            ours.map(|change| change.primary_key.as_deref()).collect()
+        };
+        assert_eq!((keys("insert"), keys("delete")), (vec![key], vec![key]), "{table}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_told_as_mysql_97_logs_it() -> Result<()> {
+    a_key_is_told_as_the_source_logs_it(ServerKind::MySql97, "MINIMAL").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_told_as_mariadb_10_11_logs_it() -> Result<()> {
+    a_key_is_told_as_the_source_logs_it(ServerKind::MariaDb1011, "NO_LOG").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_told_as_mariadb_11_8_logs_it() -> Result<()> {
+    a_key_is_told_as_the_source_logs_it(ServerKind::MariaDb118, "MINIMAL").await
+}
+
 /// 100 ALTERs between inserts, all before the worker looks: each changes the names of two columns of one type about.
 async fn no_row_gets_a_wrong_name_behind_the_head(kind: ServerKind, metadata: &str) -> Result<()> {
     let (server, stream) = source(kind, metadata).await?;

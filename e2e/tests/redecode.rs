@@ -1,5 +1,8 @@
 //! Tables that stopped are decoded again from the raw archive, once the cause is mended: `worker redecode`.
 
+#[path = "redecode/xa.rs"]
+mod xa;
+
 use std::process::Output;
 use std::time::Duration;
 
@@ -7,7 +10,7 @@ use crds::worker_status::{Phase, WorkerStatus};
 use e2e::oracle::Table;
 use e2e::server::{Server, ServerKind};
 use e2e::trial::{ARCHIVED, DRAINED, STREAMS, Trial};
-use e2e::worker::Worker;
+use e2e::worker::{Stream, Worker};
 use e2e::{Context, Failure, Result, oracle};
 use serde_json::{Value, json};
 
@@ -84,8 +87,8 @@ fn ended_with(output: &Output, expected: i32) -> Result<String> {
 }
 
 /// Entries of one kind.
-async fn entries(trial: &Trial, kind: &str) -> Result<Vec<Value>> {
-    let all = trial.stream.archive().entries().await?.into_iter().map(|(_, entry)| entry);
+async fn entries(stream: &Stream, kind: &str) -> Result<Vec<Value>> {
+    let all = stream.archive().entries().await?.into_iter().map(|(_, entry)| entry);
     Ok(all.filter(|entry| entry["kind"] == kind).collect())
 }
 
@@ -107,7 +110,7 @@ async fn closes_the_gaps(mut trial: Trial) -> Result<()> {
     for table in TABLES {
         assert!(said.contains(&format!("{table}: decoded again, its gap is closed")), "{said}");
     }
-    let done = entries(&trial, "maintain").await?;
+    let done = entries(&trial.stream, "maintain").await?;
     assert_eq!(done.len(), 1, "{done:?}");
     assert_eq!(done[0]["maintain"]["op"], "redecode");
     // Not only after the next worker: it published what it added.
@@ -115,7 +118,7 @@ async fn closes_the_gaps(mut trial: Trial) -> Result<()> {
     oracle::check_all(&trial.stream.archive(), &trial.server, &tables, trial.done.changes).await?;
     let again = ended_with(&trial.stream.redecode(&[], &[]).await?, 0)?;
     assert!(again.contains("0 rows"), "{again}");
-    assert_eq!(entries(&trial, "maintain").await?.len(), 1, "nothing is left to do");
+    assert_eq!(entries(&trial.stream, "maintain").await?.len(), 1, "nothing is left to do");
     all_is_well_again(&mut trial).await
 }
 
@@ -157,8 +160,8 @@ const VOLUME_BEFORE: &[&str] =
 const VOLUME_BEHIND: &[&str] =
     &["log.linked:2=abort", "log.settled:2=abort", "changes.linked=abort"];
 
-async fn dies_at(trial: &Trial, armed: &str) -> Result<()> {
-    let output = trial.stream.redecode(&[], &[("BINLOG_FAILPOINT", armed)]).await?;
+async fn dies_at(stream: &Stream, armed: &str) -> Result<()> {
+    let output = stream.redecode(&[], &[("BINLOG_FAILPOINT", armed)]).await?;
     let said = text(&output);
     assert!(
         output.status.code().is_none() && said.contains("failpoint reached"),
@@ -171,14 +174,14 @@ async fn dies_at(trial: &Trial, armed: &str) -> Result<()> {
 async fn survives_kills(mut trial: Trial, before: &[&str], behind: &[&str]) -> Result<()> {
     tables_stop(&mut trial).await?;
     for armed in before {
-        dies_at(&trial, armed).await?;
-        assert_eq!(entries(&trial, "maintain").await?, [] as [Value; 0], "{armed}");
+        dies_at(&trial.stream, armed).await?;
+        assert_eq!(entries(&trial.stream, "maintain").await?, [] as [Value; 0], "{armed}");
     }
     ended_with(&trial.stream.redecode(&[], &[]).await?, 0)?;
     for (times, armed) in behind.iter().enumerate() {
         tables_stop(&mut trial).await?;
-        dies_at(&trial, armed).await?;
-        assert_eq!(entries(&trial, "maintain").await?.len(), times + 2, "{armed}");
+        dies_at(&trial.stream, armed).await?;
+        assert_eq!(entries(&trial.stream, "maintain").await?.len(), times + 2, "{armed}");
         let again = ended_with(&trial.stream.redecode(&[], &[]).await?, 0)?;
         assert!(again.contains("0 rows"), "{armed}: {again}");
     }
@@ -201,7 +204,7 @@ async fn a_live_worker_is_left_alone() -> Result<()> {
     let mut trial = Trial::on_volume(ServerKind::MySql97, "alive", 760).await?;
     tables_stop(&mut trial).await?;
     let worker = trial.streaming().await?;
-    let claims = entries(&trial, "claim").await?.len();
+    let claims = entries(&trial.stream, "claim").await?.len();
     // Its own configuration says that it runs; another one does not change that it does.
     let own = trial.stream.redecode_by(&trial.stream.config_path(), &[], &[]).await?;
     assert!(ended_with(&own, BAD_CONFIG)?.contains("state: Paused or Stopped"));
@@ -209,7 +212,7 @@ async fn a_live_worker_is_left_alone() -> Result<()> {
     assert!(ended_with(&locked, FENCED)?.contains("another worker runs in this directory"));
     let elsewhere = trial.stream.second()?.redecode(&[], &[]).await?;
     assert!(ended_with(&elsewhere, FENCED)?.contains("holds the archive"));
-    assert_eq!(entries(&trial, "claim").await?.len(), claims, "nobody claimed");
+    assert_eq!(entries(&trial.stream, "claim").await?.len(), claims, "nobody claimed");
     burst(&mut trial, &worker).await?;
     worker.archived_all_of(&trial.server, ARCHIVED).await?;
     assert!(worker.terminate(DRAINED).await?.success());
@@ -273,7 +276,7 @@ async fn what_is_lost_is_given_up(kind: ServerKind) -> Result<()> {
     let from = format!("{lineage}/{file}:{end}");
     let said = ended_with(&trial.stream.redecode(&["--from", &from], &[]).await?, 0)?;
     assert!(said.contains("2 rows"), "{said}");
-    let steps = entries(&trial, "maintain").await?;
+    let steps = entries(&trial.stream, "maintain").await?;
     let lost = &steps.last().context(|| "no step of maintenance")?["gaps"];
     assert_eq!(lost[0]["table"], "shop.lost");
     assert_eq!(lost[0]["to"]["pos"], end.parse::<u64>().context(|| "read the end")?);

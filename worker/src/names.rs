@@ -11,6 +11,8 @@
 //!   (`what_is_known_at_a_position_is_the_last_proven_word_before_it`).
 //! - Only the last writer is believed, and what it said beyond the position that its successor began at is forgotten
 //!   (`only_the_last_writer_is_believed_and_only_up_to_where_its_successor_begins`).
+//! - A writer that left no folder knows nothing of names, an older version: what it passed ends all knowledge
+//!   (`a_writer_that_says_nothing_ends_what_was_known`).
 //! - A record that cannot be read is no knowledge: then nothing is known, and the source is asked, by every later
 //!   writer too (`a_record_that_cannot_be_read_is_no_knowledge`).
 
@@ -152,7 +154,8 @@ pub async fn take_over(
         return Ok(BTreeMap::new());
     };
     let mut known = BTreeMap::new();
-    if follows {
+    // Every claim takes the next epoch, and every writer that finds a folder begins its own.
+    if follows && last + 1 == epoch {
         let keys = keys.into_iter().filter(|key| written(key) == Some(last)).collect();
         known = known_at(&read(store, lineage, keys).await?, at);
     }
@@ -300,5 +303,17 @@ mod tests {
         store(&memory, LINEAGE, 7, &at(990), &[described(950, "c")]).await.unwrap();
         assert_eq!(begin(8, 999, true).await, 0, "a torn record is no knowledge");
         assert_eq!(begin(9, 999, true).await, 0, "for who comes later neither");
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_says_nothing_ends_what_was_known() {
+        const LINEAGE: &str = "0001-x";
+        let memory = archive::store::memory::MemoryStore::default();
+        store(&memory, LINEAGE, 1, &at(200), &[described(100, "a")]).await.unwrap();
+        let begin =
+            async |epoch| take_over(&memory, LINEAGE, epoch, &at(500), true).await.unwrap().len();
+        assert_eq!(begin(2).await, 1);
+        assert_eq!(begin(4).await, 0, "the third one may have passed a statement about the table");
+        assert_eq!(begin(5).await, 0, "which nobody learns later");
     }
 }

@@ -10,9 +10,11 @@
 //! - Wherever it dies, no row is lost or doubled, and it can be run again (`a_kill_at_any_step_...`, there).
 
 mod decode;
+mod faults;
 mod feed;
 mod learn;
 mod select;
+mod undecided;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +37,7 @@ use self::learn::Learner;
 use self::select::{MAX_GAPS, Sought, select};
 pub use self::select::{Selection, parse_point};
 use crate::fault::{Fault, chain};
+use crate::names;
 use crate::run::{self, Exit};
 use crate::session::{self, SessionEnd};
 use crate::start::archive::{Elapsed, checkpoint, limited, open};
@@ -155,7 +158,13 @@ async fn try_redecode(path: &Path, selection: &Selection) -> Result<Outcome, Ref
     if let Err(error) = instance.forget_fence() {
         tracing::warn!(%error, "fence marker could not be removed");
     }
-    session::sweep(Arc::clone(&store), Arc::clone(claimed.log.state())).await;
+    let held = Arc::clone(claimed.log.state());
+    if let Some(at) = held.resume() {
+        // Who comes next believes the last claim alone.
+        let (lineage, at) = (&at.lineage, at.position());
+        names::take_over(&*store, lineage, held.epoch, &at, true).await.map_err(Fault::from)?;
+    }
+    session::sweep(Arc::clone(&store), held).await;
     let committer = Committer::start(claimed.log, &CommitterSettings::default(), &cancel);
     let outcome = task.run(&store, &committer).await;
     let head = committer.durable().borrow().state.n;
@@ -221,12 +230,13 @@ impl Task {
         let Some(first) = sought.first() else { return Ok(Outcome::default()) };
         let walk = || self.reader.from_entry_of(&first.from, &self.to);
         let records = learn::records(&**store, &self.state).await?;
-        let mut learner = Learner::new(sought.iter().map(|gap| gap.table.clone()), &records);
+        let tables = sought.iter().map(|gap| gap.table.clone());
+        let mut learner = Learner::new(self.state.flavor(), tables, &records);
         feed(&self.reader, walk().await?, &mut learner).await?;
-        let findings = learner.finish();
+        let learned = learner.finish();
         let (state, whole) = (&self.state, self.whole);
         let mut decoder =
-            Redecoder::new(&self.reader, committer, store, state, sought.to_vec(), findings, whole);
+            Redecoder::new(&self.reader, committer, store, state, sought.to_vec(), learned, whole);
         feed(&self.reader, walk().await?, &mut decoder).await?;
         decoder.finish().await
     }
@@ -246,7 +256,7 @@ async fn publish(config: &WorkerConfig, store: &Arc<dyn Store>, state: &State, h
 
 fn claim_fault(error: ClaimError) -> Fault {
     match error {
-        ClaimError::Log(LogError::Fenced { by, .. }) => decode::fenced(&by),
+        ClaimError::Log(LogError::Fenced { by, .. }) => faults::fenced(&by),
         error => error.into(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use e2e::wait::{Look, until};
+use e2e::xa;
 
 use super::*;
 
@@ -14,45 +14,17 @@ on_every_server! {
 }
 
 const OPEN_AT_ONCE: u32 = 30;
-const DECIDED: Duration = Duration::from_secs(10);
-
-/// The group that was logged last.
-async fn last_gtid(server: &Server) -> Result<String> {
-    let set = server.gtids().await?;
-    let last = set.rsplit(',').next().unwrap_or_default();
-    if !server.kind().is_mysql() {
-        return Ok(last.to_owned());
-    }
-    let (uuid, ranges) = set.split_once(':').context(|| format!("read {set}"))?;
-    let number = ranges.rsplit([':', '-']).next().unwrap_or_default();
-    Ok(format!("{uuid}:{number}"))
-}
 
 /// Prepares a transaction of three changes on a connection that ends; its GTID.
 async fn prepare(stage: &Stage, number: u32) -> Result<String> {
-    let (start, end, prepare) = (
-        format!("XA START 'x{number}'"),
-        format!("XA END 'x{number}'"),
-        format!("XA PREPARE 'x{number}'"),
-    );
     let insert =
         format!("INSERT INTO held VALUES ({number}, 'x{number}'), ({}, 'y')", number + 1000);
     let update = format!("UPDATE held SET v = 'z' WHERE id = {}", number + 1000);
-    stage.run(&[&start, &insert, &update, &end, &prepare]).await?;
-    last_gtid(&stage.server).await
+    xa::prepare(&stage.server, &format!("x{number}"), &["USE shop", &insert, &update]).await
 }
 
-/// A server needs a moment to take a prepared transaction off a connection that ended.
 async fn decide(stage: &Stage, verdict: &str, number: u32) -> Result<()> {
-    let statement = format!("XA {verdict} 'x{number}'");
-    until(format!("{statement} is taken"), DECIDED, || async {
-        let taken = stage.run(&[&statement]).await;
-        Ok::<_, Failure>(match taken {
-            Ok(()) => Look::Yes(()),
-            Err(refused) => Look::NotYet(refused.to_string()),
-        })
-    })
-    .await
+    xa::decide(&stage.server, verdict, &format!("x{number}")).await
 }
 
 fn held() -> Table {

@@ -16,6 +16,8 @@ mod check;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use apply::prepared;
+
 use std::sync::Arc;
 
 use crds::position::{Flavor, GtidSet};

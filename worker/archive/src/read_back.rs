@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use crds::conditions::Reason;
 
-use crate::entry::{Entry, GapPhase, LineageBody, Point, RawObject, TableGap};
+use crate::entry::{Entry, GapPhase, LineageBody, Point, RawObject, RawSpan, TableGap, XaOpened};
+use crate::fold;
 use crate::layout;
 use crate::log::{ReadError, read_entry, read_objects, read_range};
 use crate::raw::{self, Unread};
@@ -114,14 +115,55 @@ impl ReadBack {
     /// # Errors
     /// No entry does, or the log cannot be read.
     pub async fn find(&self, at: &Point) -> Result<Entry, ReadBackError> {
-        let holds = |entry: &Entry| {
-            entry
-                .raw
-                .as_ref()
-                .is_some_and(|raw| is_before_or_at(&raw.from, at) && !is_before_or_at(&raw.to, at))
-        };
-        let found = self.last(self.head, holds).await?;
+        self.find_up_to(self.head, at).await
+    }
+
+    /// The newest entry up to `n` that names the byte at `at`.
+    ///
+    /// # Errors
+    /// No entry does, or the log cannot be read.
+    pub async fn find_up_to(&self, n: u64, at: &Point) -> Result<Entry, ReadBackError> {
+        let found = self.last(n, |entry| holds(entry, at)).await?;
         found.ok_or_else(|| ReadBackError::NotHeld { from: at.clone(), to: None })
+    }
+
+    /// XA transactions that were prepared before entry `n` and not decided before it, by the last state that the log
+    /// holds and what came behind it.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn prepared_before(&self, n: u64) -> Result<Vec<XaOpened>, ReadBackError> {
+        let Some(mut to) = n.checked_sub(1) else { return Ok(Vec::new()) };
+        let mut entries = Vec::new();
+        loop {
+            let from = to.saturating_sub(STEP_BACK - 1);
+            let mut read = read_range(&*self.store, from, to).await?;
+            let state = read.iter().rposition(|stored| stored.entry.state.is_some());
+            read.drain(..state.unwrap_or_default());
+            read.append(&mut entries);
+            entries = read;
+            match from.checked_sub(1).filter(|_| state.is_none()) {
+                Some(before) => to = before,
+                None => break,
+            }
+        }
+        let mut open = Vec::new();
+        for stored in entries {
+            match (stored.entry.state, &stored.entry.xa) {
+                (Some(state), _) => open = state.xa,
+                (None, Some(xa)) => fold::prepared(&mut open, stored.entry.n, xa),
+                (None, None) => {}
+            }
+        }
+        Ok(open)
+    }
+
+    /// The bytes from `at` on that stand in one object with it, as the entry names it.
+    ///
+    /// # Errors
+    /// The object is missing or altered, the entry names none that holds them, or the store gave no answer.
+    pub async fn bytes_from(&self, entry: &Entry, at: &Point) -> Result<Vec<u8>, ReadBackError> {
+        Ok(raw::read_from(&*self.store, entry, &at.file, at.pos).await?)
     }
 
     /// The stint's own entry.
@@ -141,20 +183,12 @@ impl ReadBack {
     /// # Errors
     /// No entry does, or the log cannot be read.
     pub async fn file_head(&self, n: u64, at: &Point) -> Result<RawObject, ReadBackError> {
+        let head = Point { pos: 0, ..at.clone() };
+        let entry = self.find_up_to(n, &head).await?;
+        let objects = read_objects(&*self.store, &entry).await?.raw;
         let begins =
             |object: &RawObject| object.file == at.file && object.from == 0 && object.to > 0;
-        let lineage = layout::raw_file(&at.lineage, &at.file);
-        let mut to = n;
-        while let Some(entry) = self.last(to, |entry| touches(entry, at)).await? {
-            let objects = read_objects(&*self.store, &entry).await?.raw;
-            let head = objects.into_iter().find(|raw| begins(raw) && raw.key.starts_with(&lineage));
-            if let Some(head) = head {
-                return Ok(head);
-            }
-            let Some(before) = entry.n.checked_sub(1) else { break };
-            to = before;
-        }
-        Err(ReadBackError::NotHeld { from: Point { pos: 0, ..at.clone() }, to: None })
+        objects.into_iter().find(begins).ok_or(ReadBackError::NotHeld { from: head, to: None })
     }
 
     /// Walks from the beginning of the entry that names the byte at `from` to `to`.
@@ -199,13 +233,10 @@ impl ReadBack {
     }
 }
 
-/// Whether the entry may name bytes of the file.
-fn touches(entry: &Entry, at: &Point) -> bool {
-    entry.raw.as_ref().is_some_and(|raw| {
-        let head = Point { pos: 0, ..at.clone() };
-        let tail = Point { pos: u64::MAX, ..at.clone() };
-        is_before_or_at(&raw.from, &tail) && is_before_or_at(&head, &raw.to)
-    })
+/// Whether the entry names the byte at `at`.
+pub fn holds(entry: &Entry, at: &Point) -> bool {
+    let within = |raw: &RawSpan| is_before_or_at(&raw.from, at) && !is_before_or_at(&raw.to, at);
+    entry.raw.as_ref().is_some_and(within)
 }
 
 fn is_before_or_at(one: &Point, other: &Point) -> bool {

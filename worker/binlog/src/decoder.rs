@@ -62,7 +62,8 @@ impl std::fmt::Display for TableName {
 pub struct StoppedTable {
     /// What could not be decoded, and how to mend it. Names types and columns, never values.
     pub reason: String,
-    /// Start of the first group whose rows are missing, wholly or in part.
+    /// Start of the first group whose rows are missing, wholly or in part. For a prepared group that a later one
+    /// commits it is that one's: what was told in between stands.
     pub since: FilePosition,
     /// The first row that is missing there: ordinal of its event in the group, of the row in the event.
     pub since_row: (u32, u32),
@@ -245,6 +246,11 @@ impl ChangeDecoder {
         self.tables.of_group()
     }
 
+    /// Those of them whose rows are wanted and whose maps name no columns.
+    pub fn unnamed_of_group(&self) -> impl Iterator<Item = TableName> + '_ {
+        self.tables.unnamed_of_group()
+    }
+
     /// Tables whose rows are skipped.
     pub const fn stopped(&self) -> &BTreeMap<TableName, StoppedTable> {
         &self.stopped
@@ -334,7 +340,7 @@ impl ChangeDecoder {
             if !filter.wants(&plan.schema, &plan.table) {
                 return true;
             }
-            if asks && plan.unnamed {
+            if asks && plan.unknown {
                 *unnamed = Some(Unnamed { table: TableName::of(plan), body: body.to_vec() });
             }
             if plan.fault.is_none() && !handed_out.contains(&plan.fingerprint) {
@@ -393,8 +399,8 @@ impl ChangeDecoder {
         match emitted {
             Ok(()) => Ok(()),
             Err(emit::Failure::Table(reason)) => {
-                let (since, since_row) =
-                    (group.from.clone(), (ordinal, self.emitter.handed_over()));
+                let since = group.told_at.as_ref().unwrap_or(&group.from).clone();
+                let since_row = (ordinal, self.emitter.handed_over());
                 let stopped = StoppedTable { reason, since, since_row };
                 self.stop_table(TableName::of(&plan), stopped);
                 Ok(())

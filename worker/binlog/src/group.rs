@@ -32,6 +32,8 @@ pub struct Group {
     pub commit_time_us: Option<i64>,
     /// Server that executed it first.
     pub server_id: u32,
+    /// Where its rows are told, if that is not where they stand: the first byte of the verdict about a prepared group.
+    pub told_at: Option<FilePosition>,
 }
 
 /// How a group ended.
@@ -310,6 +312,7 @@ impl GroupTracker {
             from: FilePosition::new(file, frame.from),
             commit_time_us: (seconds != 0).then_some(seconds * 1_000_000),
             server_id: frame.header.server_id,
+            told_at: None,
         });
     }
 

@@ -29,8 +29,10 @@ pub(crate) struct Plan {
     pub(crate) json_columns: usize,
     /// Why the table cannot be decoded.
     pub(crate) fault: Option<String>,
-    /// The table map names no columns, and nothing is known of them.
+    /// The table map names no columns.
     pub(crate) unnamed: bool,
+    /// And nothing is known of them.
+    pub(crate) unknown: bool,
 }
 
 impl Plan {
@@ -47,6 +49,7 @@ impl Plan {
             json_columns: 0,
             fault: None,
             unnamed: false,
+            unknown: false,
         };
         if let Err(fault) = plan.fill(flavor, map) {
             plan.fault = Some(fault);

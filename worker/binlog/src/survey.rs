@@ -7,14 +7,14 @@
 //!   name columns say the same (`a_description_ends_at_a_statement_about_the_table`,
 //!   `maps_that_contradict_each_other_describe_nothing` in `tests/suite/descriptions.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decoder::TableName;
 use crate::description::TableDescription;
 use crate::frame::Frame;
 use crate::table_map::TableMap;
 use crate::told::{self, Told};
-use crate::touches::may_redefine;
+use crate::touches::{is_control, may_redefine};
 
 /// From this event on, a table is described so, or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ struct Part {
 /// See the module's text.
 pub struct Survey {
     tables: BTreeMap<TableName, Vec<Part>>,
+    /// Tables that were met without names.
+    unnamed: BTreeSet<TableName>,
     inner: Vec<u8>,
 }
 
@@ -44,7 +46,7 @@ impl Survey {
     /// A survey of these tables.
     pub fn new(tables: impl IntoIterator<Item = TableName>) -> Self {
         let tables = tables.into_iter().map(|table| (table, Vec::new())).collect();
-        Self { tables, inner: Vec::new() }
+        Self { tables, unnamed: BTreeSet::new(), inner: Vec::new() }
     }
 
     /// What lies before event `event` is not known: everything may be different.
@@ -65,6 +67,11 @@ impl Survey {
         self.inner = inner;
     }
 
+    /// Tables with a map that names no columns since the last call.
+    pub fn take_unnamed(&mut self) -> BTreeSet<TableName> {
+        std::mem::take(&mut self.unnamed)
+    }
+
     /// In which stretch of one definition the table is; no two have the same number.
     pub fn stretch(&self, table: &TableName) -> Option<usize> {
         self.tables.get(table)?.len().checked_sub(1)
@@ -83,16 +90,21 @@ impl Survey {
     fn table_map(&mut self, body: &[u8]) {
         let Ok(map) = TableMap::parse(body) else { return };
         let name = TableName { schema: map.schema.to_owned(), table: map.table.to_owned() };
-        if self.tables.contains_key(&name)
-            && let Some(found) = TableDescription::of(body)
-        {
-            self.tell(&name, found);
+        if !self.tables.contains_key(&name) {
+            return;
+        }
+        match TableDescription::of(body) {
+            Some(found) => self.tell(&name, found),
+            None => drop(self.unnamed.insert(name)),
         }
     }
 
     /// A statement; `None`: one that cannot be read. One within a payload ends what was known before it, and nothing
     /// is known within.
     fn statement(&mut self, event: u64, text: Option<&[u8]>, within: bool) {
+        if text.is_some_and(is_control) {
+            return;
+        }
         for (table, parts) in &mut self.tables {
             if text.is_none_or(|text| may_redefine(text, &table.table)) {
                 if within {

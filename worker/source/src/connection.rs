@@ -34,6 +34,9 @@ const COM_QUIT: u8 = 0x01;
 /// What every connection is set to, whatever the server's globals say: quoting as
 /// [`crate::quote`] does it, times in UTC, each statement its own transaction.
 const SESSION: &str = "SET SESSION sql_mode='STRICT_ALL_TABLES', time_zone='+00:00', autocommit=1";
+/// A global READ UNCOMMITTED would show the columns of an ALTER that is not in the binlog yet, and may never be. A
+/// statement of its own, because the variable has another name on each flavor.
+const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 /// A logged-in connection to the source.
 pub struct Connection {
@@ -75,6 +78,7 @@ pub async fn connect(config: &SourceConfig) -> Result<Connection, SourceError> {
     let mut connection =
         timeout(limit, log_in(config, tcp, tls)).await.map_err(|_| slow("log in at"))??;
     connection.execute(SESSION).await?;
+    connection.execute(ISOLATION).await?;
     Ok(connection)
 }
 

@@ -6,15 +6,20 @@
 //! Invariants
 //! - A server that does not log everything, or another one, is not believed (`Asker::try_ask`).
 //! - What the server cannot show exactly is refused: members of ENUM and SET
-//!   (`members_are_read_as_the_server_writes_them`, `a_member_that_may_be_another_one_is_refused`).
+//!   (`members_are_read_as_the_server_writes_them`, `a_member_that_may_be_another_one_is_refused`), and a key of which
+//!   it shows a part (`a_key_that_is_shown_in_part_is_refused`).
+//! - A question has one limit of time, however many statements it is (`a_source_that_does_not_answer_ends_the_question`).
 
+mod key;
 mod members;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use binlog::{SourceColumn, SourceTable, TableName, Unnamed};
 use crds::position::{FilePosition, Flavor};
 use source::{Connection, Identity, Row, SourceConfig, SourceError, quote};
+use tokio::time::{Instant, timeout};
 
 use crate::pipeline::assemble::{Naming, PROOF};
 
@@ -22,6 +27,10 @@ use crate::pipeline::assemble::{Naming, PROOF};
 const PATIENT: u64 = 1 << 30;
 /// Times that a question without an answer is put anew, over a new connection to the source each.
 const TRIES: u32 = 3;
+/// Longest that a question may take: the stream waits for it.
+const LIMIT: Duration = Duration::from_secs(30);
+/// A connection that nobody asks for so long is closed: the source may need its place.
+const KEPT: Duration = Duration::from_secs(30);
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -41,13 +50,22 @@ impl From<SourceError> for Unanswered {
 /// Asks, and remembers over connections what came to nothing.
 #[derive(Debug, Default)]
 pub struct Asker {
-    connection: Option<(Connection, BTreeMap<String, u32>)>,
+    connected: Option<Connected>,
     /// Table maps whose answer did not hold, and why.
     refused: BTreeMap<(TableName, FilePosition), String>,
     /// The table map that was asked about last without an answer, and how often.
     vain: Option<((TableName, FilePosition), u32)>,
     /// A proof was too far away: nothing far is waited for any more.
     strict: bool,
+}
+
+/// A connection that has answered.
+#[derive(Debug)]
+struct Connected {
+    connection: Connection,
+    /// Ids of the collations by their names.
+    collations: BTreeMap<String, u32>,
+    asked: Instant,
 }
 
 impl Asker {
@@ -59,9 +77,11 @@ impl Asker {
         self.strict |= tables.is_empty();
     }
 
-    /// No more is asked for now.
+    /// Nothing waits for an answer: a connection that was not asked for a while is closed. Not at once: tables that
+    /// are refused come one behind the other.
     pub async fn rest(&mut self) {
-        if let Some((connection, _)) = self.connection.take() {
+        let idle = |connected: &mut Connected| connected.asked.elapsed() >= KEPT;
+        if let Some(Connected { connection, .. }) = self.connected.take_if(idle) {
             connection.close().await;
         }
     }
@@ -78,21 +98,14 @@ impl Asker {
         if let Some(why) = self.refused.get(&place) {
             return Ok(Naming::Refused(why.clone()));
         }
-        // One that served before may have been closed in the meantime.
-        let again = self.connection.is_some();
-        let mut answer = self.try_ask(settings, identity, unnamed, at).await;
-        if again && answer.is_err() {
-            self.connection = None;
-            answer = self.try_ask(settings, identity, unnamed, at).await;
-        }
-        let error = match answer {
+        let error = match in_time(self.ask_again(settings, identity, unnamed, at)).await {
             Ok(naming) => {
                 self.vain = None;
                 return Ok(naming);
             }
             Err(error) => error,
         };
-        self.connection = None;
+        self.connected = None;
         let tries = match self.vain.take() {
             Some((last, tries)) if last == place => tries + 1,
             _ => 1,
@@ -108,6 +121,24 @@ impl Asker {
         Ok(Naming::Refused(format!("the source could not be asked for them: {why}")))
     }
 
+    /// A connection that served before may have been closed in the meantime.
+    async fn ask_again(
+        &mut self,
+        settings: &SourceConfig,
+        identity: &Identity,
+        unnamed: &Unnamed,
+        at: &FilePosition,
+    ) -> Result<Naming, Unanswered> {
+        let again = self.connected.is_some();
+        match self.try_ask(settings, identity, unnamed, at).await {
+            Err(_) if again => {
+                self.connected = None;
+                self.try_ask(settings, identity, unnamed, at).await
+            }
+            answer => answer,
+        }
+    }
+
     async fn try_ask(
         &mut self,
         settings: &SourceConfig,
@@ -116,19 +147,17 @@ impl Asker {
         at: &FilePosition,
     ) -> Result<Naming, Unanswered> {
         let flavor = identity.flavor;
-        let (mut connection, collations) = if let Some(connected) = self.connection.take() {
-            connected
-        } else {
-            let mut connection = source::connect(settings).await?;
-            let collations = collations(&mut connection, flavor).await?;
-            (connection, collations)
+        let connected = match self.connected.take() {
+            Some(connected) => connected,
+            None => Connected::open(settings, flavor).await?,
         };
+        let Connected { mut connection, collations, .. } = connected;
         let answer = question(&mut connection, &collations, flavor, &unnamed.table).await;
         let here = connection.is_server(identity.server_id, identity.server_uuid).await?;
         let until = connection.end_position().await?;
         let files = connection.binlog_files().await?;
         let everything = connection.logs_every_schema().await?;
-        self.connection = Some((connection, collations));
+        self.connected = Some(Connected { connection, collations, asked: Instant::now() });
         if !here {
             return Err(Unanswered::Elsewhere);
         }
@@ -156,6 +185,22 @@ impl Asker {
             }
         })
     }
+}
+
+impl Connected {
+    async fn open(settings: &SourceConfig, flavor: Flavor) -> Result<Self, SourceError> {
+        let mut connection = source::connect(settings).await?;
+        let collations = collations(&mut connection, flavor).await?;
+        Ok(Self { connection, collations, asked: Instant::now() })
+    }
+}
+
+/// The answer to a question, if it comes within the limit.
+async fn in_time<T>(answer: impl Future<Output = Result<T, Unanswered>>) -> Result<T, Unanswered> {
+    timeout(LIMIT, answer).await.unwrap_or_else(|_| {
+        let doing = "ask the source for the columns of a table".to_owned();
+        Err(SourceError::Timeout { doing, limit: LIMIT }.into())
+    })
 }
 
 /// What lets the account see a table's columns.
@@ -227,7 +272,7 @@ async fn question(
             && row.text("TABLE_NAME").as_ref() == Some(&table.table)
     };
     let rows = connection.query(&sql).await?;
-    let (mut found, mut in_key) = (SourceTable::default(), 0);
+    let (mut found, mut marked) = (SourceTable::default(), BTreeSet::new());
     for row in rows.rows().filter(is_it) {
         let number = |name: &str| row.number(name).ok();
         let collation = match row.text("COLLATION_NAME") {
@@ -251,7 +296,9 @@ async fn question(
             invisible: flavor == Flavor::MySQL
                 && row.text("EXTRA").is_some_and(|extra| extra.contains("INVISIBLE")),
         };
-        in_key += usize::from(row.text("COLUMN_KEY").as_deref() == Some("PRI"));
+        if row.text("COLUMN_KEY").as_deref() == Some("PRI") {
+            marked.insert(column.name.clone());
+        }
         if matches!(column.data_type.as_str(), "enum" | "set") {
             let charset = row.text("CHARACTER_SET_NAME").unwrap_or_default();
             let Some(members) = members::of(connection, &column.column_type, &charset).await?
@@ -264,24 +311,40 @@ async fn question(
         found.columns.push(column);
     }
     let sql = format!(
-        "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM information_schema.STATISTICS WHERE {wanted} \
-         AND INDEX_NAME = 'PRIMARY' ORDER BY SEQ_IN_INDEX"
+        "SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS \
+         WHERE {wanted} AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX"
     );
     let rows = connection.query(&sql).await?;
-    found.key = rows
-        .rows()
-        .filter(is_it)
-        .map(|row| row.required("COLUMN_NAME"))
-        .collect::<Result<_, _>>()?;
-    if found.key.len() != in_key {
-        return Ok(Err("the source does not show its primary key".to_owned()));
+    let mut indexes = key::Indexes::new();
+    for row in rows.rows().filter(is_it) {
+        let index: &mut Vec<_> = indexes.entry(row.required("INDEX_NAME")?).or_default();
+        index.push(row.text("COLUMN_NAME"));
     }
+    let Some(key) = key::of(&indexes, &marked) else {
+        return Ok(Err("the source does not show its primary key".to_owned()));
+    };
+    found.key = key;
     Ok(Ok(found))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_does_not_answer_ends_the_question() {
+        let begun = Instant::now();
+        // Each statement keeps its own limit.
+        let answer = in_time(async {
+            for _ in 0..10 {
+                tokio::time::sleep(LIMIT / 2).await;
+            }
+            Ok(())
+        });
+        let error = answer.await.unwrap_err();
+        assert!(matches!(error, Unanswered::Source(SourceError::Timeout { .. })), "{error:?}");
+        assert_eq!(begun.elapsed(), LIMIT);
+    }
 
     #[test]
     fn what_lies_between_two_positions_is_counted_over_files() {

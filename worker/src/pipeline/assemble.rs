@@ -366,7 +366,7 @@ impl Assembler {
         self.raw.mark();
         self.ready.extend(self.raw.seal().map(Part::Raw));
         self.raw = RawBuffer::new(&next, 0);
-        self.file = next;
+        (self.file, self.file_end) = (next, FilePosition::FIRST_EVENT);
         self.format_time = None;
     }
 

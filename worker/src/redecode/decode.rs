@@ -6,30 +6,34 @@
 //! - Of the group that a gap begins in, rows that the change log holds are left out.
 //! - A file holds rows of one partition: that of the entry whose range it covers.
 //! - Files and the gaps that they close stand in one entry.
+//! - Rows of an XA transaction have the place of its verdict: one that was prepared before the gap is told if it was
+//!   committed in it, and one that is prepared in it and decided behind it is left to who reads the verdict. Where the
+//!   table map names no columns nobody could tell it then: the gap stays open from there on, by name.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use archive::commit::{ChangePart, CommitEnd, Committer, Maintenance, Uploading};
-use archive::entry::{Holder, LineageBody, Maintain, MaintainOp, Stint, TableGap};
-use archive::read_back::{Leg, ReadBack, Stretch};
-use archive::{LogError, Point, State, Store};
+use archive::commit::{ChangePart, Committer, Maintenance, Uploading};
+use archive::entry::{Entry, LineageBody, Maintain, MaintainOp, Stint, TableGap};
+use archive::read_back::{Leg, ReadBack, Stretch, holds};
+use archive::{Point, State, Store};
 use binlog::{
     ChangeDecoder, Filter, Finding, GroupTracker, SchemaRecord, StoppedTable, TableDescription,
     TableName,
 };
 use bytes::Bytes;
 use changes::{ChangeBatch, ParquetSettings};
-use crds::conditions::Reason;
 use crds::position::{FilePosition, Flavor};
 
+use super::faults::{broken, ended, internal, log_fault};
 use super::feed::Taker;
-use super::select::{Sought, is_before};
+use super::learn::Learned;
+use super::select::{Sought, is_before, is_reached};
+use super::undecided::Halts;
 use crate::fault::{Fault, chain};
 use crate::names::Tables;
-use crate::pipeline::assemble::{self, Assembler, Part, ResumePoint, Sinks};
+use crate::pipeline::assemble::{self, Assembler, Part, ResumePoint, Sinks, Wanted};
 use crate::pipeline::cut::{Cut, Missed};
-use crate::pipeline::error::AssembleError;
 use crate::pipeline::prepared::PreparedSet;
 use crate::session::held_back;
 
@@ -58,6 +62,10 @@ pub(super) struct Redecoder<'a> {
     /// The range ends where the change log does: gaps that are read to its end are closed.
     whole: bool,
     running: Option<Running>,
+    /// Where tables stop for an XA transaction without a verdict, and why.
+    halts: BTreeMap<TableName, (Point, String)>,
+    /// The entry that the bytes of a prepared transaction came from last.
+    recalled: Option<Entry>,
     known: BTreeMap<TableName, TableDescription>,
     stopped: BTreeMap<TableName, (Point, StoppedTable)>,
     named: Vec<TableGap>,
@@ -88,9 +96,10 @@ impl<'a> Redecoder<'a> {
         store: &'a Arc<dyn Store>,
         state: &State,
         sought: Vec<Sought>,
-        findings: Vec<Finding>,
+        Learned { findings, undecided }: Learned,
         whole: bool,
     ) -> Self {
+        let Halts { ahead: halts, standing: stopped } = Halts::of(&undecided, &sought);
         Self {
             reader,
             committer,
@@ -101,8 +110,10 @@ impl<'a> Redecoder<'a> {
             sought,
             whole,
             running: None,
+            halts,
+            recalled: None,
             known: BTreeMap::new(),
-            stopped: BTreeMap::new(),
+            stopped,
             named: Vec::new(),
             missed: Vec::new(),
             files: Vec::new(),
@@ -123,7 +134,7 @@ impl<'a> Redecoder<'a> {
         Ok(self.outcome)
     }
 
-    fn assembler(
+    async fn assembler(
         &self,
         lineage: &LineageBody,
         stretch: &Stretch,
@@ -144,16 +155,12 @@ impl<'a> Redecoder<'a> {
             };
             decoder.stop_table(gap.table.clone(), why);
         }
-        for (table, description) in &self.known {
-            decoder.describe(table.clone(), description.clone());
-        }
         let resume = ResumePoint {
             at: stretch.at.position(),
             tail: None,
             format_time: None,
             changes_from: Some(lineage.from_at.position()),
-            // Without raw bytes at hand their rows stay a gap by name.
-            prepared: PreparedSet::default(),
+            prepared: PreparedSet::of(&self.reader.prepared_before(n).await?),
             held: held_back(self.flavor, &Stint::of(n, lineage))?,
             executed: None,
             next_file: None,
@@ -161,9 +168,14 @@ impl<'a> Redecoder<'a> {
         };
         let rows = ChangeBatch::new(&lineage.id, ParquetSettings::default());
         let tracker = GroupTracker::new(self.flavor);
-        let sinks = Sinks { raw: false, changes: true };
+        // Its raw parts go nowhere; what is prepared is told from them.
+        let sinks = Sinks { raw: true, changes: true };
         let assembler = Assembler::new(resume, tracker, decoder, filter, rows, sinks);
-        Ok(assembler.seeking(places))
+        let mut assembler = assembler.seeking(places);
+        for (table, description) in &self.known {
+            assembler.learn(table.clone(), Some(description.clone()));
+        }
+        Ok(assembler)
     }
 
     /// Tables whose first missing row comes next.
@@ -178,6 +190,21 @@ impl<'a> Redecoder<'a> {
         }
     }
 
+    /// Tables whose next rows stay open.
+    fn halt(&mut self) {
+        let Some(running) = &mut self.running else { return };
+        let Running { assembler, lineage, .. } = running;
+        self.halts.retain(|table, (from, why)| {
+            if !is_reached(from, lineage, assembler.at()) {
+                return true;
+            }
+            let (reason, since) = (std::mem::take(why), from.position());
+            let stopped = StoppedTable { reason, since, since_row: (0, 0) };
+            assembler.decoder().stop_table(table.clone(), stopped);
+            false
+        });
+    }
+
     /// What was found about the tables holds from the next event on.
     fn learn(&mut self) {
         while self.findings.front().is_some_and(|finding| finding.event <= self.events) {
@@ -188,11 +215,8 @@ impl<'a> Redecoder<'a> {
                 Some(description) => self.known.insert(table.clone(), description.clone()),
                 None => self.known.remove(&table),
             };
-            let Some(running) = &mut self.running else { continue };
-            let decoder = running.assembler.decoder();
-            match description {
-                Some(description) => decoder.describe(table, description),
-                None => decoder.forget(&table),
+            if let Some(running) = &mut self.running {
+                running.assembler.learn(table, description);
             }
         }
     }
@@ -209,15 +233,38 @@ impl<'a> Redecoder<'a> {
             if !running.assembler.is_unpacking() {
                 return Ok(());
             }
+            if let Some(wanted) = running.assembler.wanted_bytes() {
+                let bytes = self.recall(&wanted).await?;
+                if let Some(running) = &mut self.running {
+                    running.assembler.feed(&bytes);
+                }
+            }
+            let Some(running) = &mut self.running else { return Ok(()) };
             running.assembler.go_on().map_err(|error| broken(&error))?;
         }
+    }
+
+    /// Bytes of a prepared transaction, out of the entry that names them.
+    async fn recall(&mut self, wanted: &Wanted) -> Result<Vec<u8>, Fault> {
+        let here = self.running.as_ref().map(|running| &running.lineage);
+        let lineage = wanted.lineage.as_ref().or(here).cloned().unwrap_or_default();
+        let at = Point::new(lineage, &wanted.group.file, wanted.from);
+        let entry = match self.recalled.take() {
+            Some(entry) if holds(&entry, &at) => entry,
+            _ => {
+                let (_, n) = self.range.unwrap_or_default();
+                self.reader.find_up_to(n, &at).await?
+            }
+        };
+        let bytes = self.reader.bytes_from(&entry, &at).await?;
+        self.recalled = Some(entry);
+        Ok(bytes)
     }
 
     async fn take_parts(&mut self) -> Result<(), Fault> {
         while let Some(part) =
             self.running.as_mut().and_then(|running| running.assembler.next_part())
         {
-            // Raw is off here.
             let Part::Changes(rows, _) = part else { continue };
             let encoded = tokio::task::spawn_blocking(move || rows.encode()).await;
             let file = encoded
@@ -275,8 +322,9 @@ impl<'a> Redecoder<'a> {
         self.store_schemas(&schemas).await
     }
 
+    /// Also where the table is not known: it may be one of ours.
     fn is_ours(&self, gap: &TableGap) -> bool {
-        gap.table.as_ref().is_some_and(|table| self.names.contains(table))
+        gap.table.as_ref().is_none_or(|table| self.names.contains(table))
     }
 
     /// What the stream named when it passed here is named already.
@@ -332,8 +380,9 @@ impl<'a> Redecoder<'a> {
         }
         if last {
             let why = |gap: TableGap| {
-                let stands = self.stopped.values().find(|(since, _)| *since == gap.from);
-                let why = stands.map(|(_, why)| why.reason.clone());
+                let is_it = |table: &TableName| gap.table.as_ref() == Some(&table.to_string());
+                let stands = self.stopped.iter().find(|(table, _)| is_it(table));
+                let why = stands.map(|(_, (_, why))| why.reason.clone());
                 (gap, why.unwrap_or_else(|| "what lies behind was not asked for".to_owned()))
             };
             self.outcome.left = left.into_iter().map(why).collect();
@@ -351,7 +400,7 @@ impl Taker for Redecoder<'_> {
             Some(lineage) => lineage.clone(),
             None => self.reader.lineage(n, &stretch.at.lineage).await?,
         };
-        let assembler = self.assembler(&lineage, stretch, n)?;
+        let assembler = self.assembler(&lineage, stretch, n).await?;
         let stopped = |at: &usize| {
             self.sought.get(*at).is_some_and(|gap| !self.stopped.contains_key(&gap.table))
         };
@@ -363,6 +412,7 @@ impl Taker for Redecoder<'_> {
     async fn event(&mut self, event: &[u8]) -> Result<(), Fault> {
         self.learn();
         self.wake();
+        self.halt();
         self.events += 1;
         if let Some(running) = &mut self.running {
             running.assembler.accept(event).map_err(|error| broken(&error))?;
@@ -411,39 +461,4 @@ fn gap(missed: &Missed, point: impl Fn(&FilePosition) -> Point) -> TableGap {
         by: Some("redecode".to_owned()),
         since: Some(jiff::Timestamp::now()),
     }
-}
-
-fn internal(message: impl Into<String>) -> Fault {
-    Fault::archive(Reason::InternalError, message)
-}
-
-/// What the archive holds cannot be followed.
-fn broken(error: &AssembleError) -> Fault {
-    Fault::archive(error.reason(), chain(error))
-}
-
-/// Why the committer takes no more.
-fn ended(committer: &Committer) -> Fault {
-    match committer.ended().borrow().clone() {
-        Some(CommitEnd::Fenced(by)) => fenced(&by),
-        Some(CommitEnd::Log(error)) => log_fault(committer, &error),
-        Some(CommitEnd::Upload(error)) => error.into(),
-        Some(CommitEnd::Drained | CommitEnd::Cancelled) | None => {
-            internal("the hand-over to the archive ended early")
-        }
-    }
-}
-
-fn log_fault(committer: &Committer, error: &LogError) -> Fault {
-    match error {
-        LogError::Fenced { by, .. } => fenced(by),
-        // Its own end says why.
-        LogError::Cancelled { .. } if committer.ended().borrow().is_some() => ended(committer),
-        error => Fault::archive(error.reason(), chain(error)),
-    }
-}
-
-pub(super) fn fenced(by: &Holder) -> Fault {
-    let message = format!("instance {} holds the archive since epoch {}", by.instance, by.epoch);
-    Fault::archive(Reason::Fenced, message)
 }

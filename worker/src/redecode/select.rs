@@ -42,13 +42,7 @@ impl Sought {
 
     /// Whether everything before the first row wanted has been read.
     pub(super) fn is_reached(&self, lineage: &str, at: &FilePosition) -> bool {
-        if self.from.lineage != lineage {
-            return self.from.lineage.as_str() < lineage;
-        }
-        if self.from.file == at.file {
-            return self.from.pos <= at.offset;
-        }
-        at.cmp_in_lineage(&self.from.position()).is_some_and(std::cmp::Ordering::is_ge)
+        is_reached(&self.from, lineage, at)
     }
 
     /// The gap, if its first missing row is this one.
@@ -56,6 +50,17 @@ impl Sought {
         let from_row = Some(row).filter(|row| *row != (0, 0));
         TableGap { from: from.clone(), from_row, ..self.logged.clone() }
     }
+}
+
+/// Whether everything before `from` has been read at this place of the lineage.
+pub(super) fn is_reached(from: &Point, lineage: &str, at: &FilePosition) -> bool {
+    if from.lineage != lineage {
+        return from.lineage.as_str() < lineage;
+    }
+    if from.file == at.file {
+        return from.pos <= at.offset;
+    }
+    at.cmp_in_lineage(&from.position()).is_some_and(std::cmp::Ordering::is_ge)
 }
 
 /// Why nothing is decoded.

@@ -1,8 +1,11 @@
 //! What a binlog file of the source begins with. Only the holder of the stream may ask: a dump ends the one of
 //! the same server id.
 
+use std::sync::Arc;
+
 use archive::entry::RawHead;
-use archive::{Store, layout};
+use archive::read_back::{ReadBack, ReadBackError};
+use archive::{Point, State, Store};
 use binlog::{EventType, Frame, Framed, Framer, GroupTracker, Meaning};
 use crds::conditions::Reason;
 use crds::position::{FilePosition, Flavor, GtidSet};
@@ -36,14 +39,17 @@ pub(super) async fn executed_before(
 /// Whether the source's file begins as the archived one does: at the same time, with the same transactions. The time
 /// alone does not tell: a server can be reset within that second. Without raw bytes there is no proof.
 pub(super) async fn same_beginning(
-    store: &dyn Store,
+    store: &Arc<dyn Store>,
+    state: &State,
     lineage: &str,
     settings: &SourceConfig,
     flavor: Flavor,
     head: &RawHead,
 ) -> Result<bool, Fault> {
     let file = &head.file;
-    let Some((from, archived)) = first_bytes(store, lineage, file).await? else { return Ok(false) };
+    let reader = ReadBack::new(Arc::clone(store), state.n);
+    let begins = Point::new(lineage, file, 0);
+    let Some(archived) = first_bytes(&reader, state.n, &begins).await? else { return Ok(false) };
     let (mut same, mut compared) = (true, 0);
     each_event(settings, flavor, file, |frame| {
         // Not by its bytes: a flag tells whether the file is open.
@@ -51,10 +57,7 @@ pub(super) async fn same_beginning(
             same = frame.header.timestamp == head.fde_time;
             return Ok(same);
         }
-        if frame.from < from {
-            return Ok(true);
-        }
-        let place = usize::try_from(frame.from - from).unwrap_or(usize::MAX);
+        let place = usize::try_from(frame.from).unwrap_or(usize::MAX);
         let Some(ours) = archived.get(place..).filter(|ours| !ours.is_empty()) else {
             return Ok(false);
         };
@@ -66,24 +69,13 @@ pub(super) async fn same_beginning(
     Ok(same && compared > 0)
 }
 
-/// The archive's first raw bytes of a file, and their offset in it.
-async fn first_bytes(
-    store: &dyn Store,
-    lineage: &str,
-    file: &str,
-) -> Result<Option<(u64, Vec<u8>)>, Fault> {
-    let failed = |error: archive::store::StoreError| Fault::archive(error.reason(), chain(&error));
-    let folder = layout::raw_file(lineage, file);
-    let objects = store.list(&folder).await.map_err(failed)?;
-    let ranges =
-        objects.iter().filter_map(|object| Some((layout::raw_range(&object.key)?, &object.key)));
-    let Some(((from, to), key)) = ranges.min() else { return Ok(None) };
-    let Some(packed) = store.get(key).await.map_err(failed)? else { return Ok(None) };
-    let length = usize::try_from(to - from).unwrap_or(usize::MAX);
-    let bytes = zstd::bulk::decompress(&packed, length).map_err(|error| {
-        Fault::archive(Reason::ArchiveDamaged, format!("unpack {key}: {error}"))
-    })?;
-    Ok(Some((from, bytes)))
+/// The archive's first raw bytes of a file: those that the log names, not what a dead writer left beside them.
+async fn first_bytes(reader: &ReadBack, n: u64, head: &Point) -> Result<Option<Vec<u8>>, Fault> {
+    match reader.file_head(n, head).await {
+        Ok(object) => Ok(Some(reader.bytes(&object).await?)),
+        Err(ReadBackError::NotHeld { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Shows the events of a file until `more` wants no more of them or the file ends.

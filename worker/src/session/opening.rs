@@ -29,7 +29,11 @@ use crate::start::position;
 /// a gap of another archive.
 pub(super) fn gap_id(state: &State) -> String {
     let archive = state.archive.simple().to_string();
-    format!("gap-{}-{}", state.facts.gap_count + 1, archive.get(..8).unwrap_or_default())
+    format!(
+        "gap-{}-{}",
+        state.facts.gap_count.saturating_add(1),
+        archive.get(..8).unwrap_or_default()
+    )
 }
 
 impl Line<'_, '_> {

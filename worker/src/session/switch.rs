@@ -65,7 +65,7 @@ impl Line<'_, '_> {
         consent: Option<String>,
     ) -> Result<ResumePoint, SessionEnd> {
         let state = self.committer.durable().borrow().state.clone();
-        let (held, begin) = match parted(identity, settings, &**self.store, &state).await? {
+        let (held, begin) = match parted(identity, settings, self.store, &state).await? {
             Parted::Server => {
                 let seen = seen(&state)?;
                 let begin = begin(identity, settings, &seen).await?;
@@ -160,7 +160,7 @@ fn held(seen: GtidSet) -> Option<Held> {
 async fn parted(
     identity: &Identity,
     settings: &SourceConfig,
-    store: &dyn Store,
+    store: &Arc<dyn Store>,
     state: &State,
 ) -> Result<Parted, Fault> {
     let same = |stint: &&Stint| {
@@ -175,7 +175,7 @@ async fn parted(
     let Some(file) = files.next().filter(|file| file.name == archived.file) else {
         return Ok(Parted::Reset);
     };
-    if !same_beginning(store, &stint.id, settings, identity.flavor, archived).await? {
+    if !same_beginning(store, state, &stint.id, settings, identity.flavor, archived).await? {
         return Ok(Parted::Reset);
     }
     // A file that was written on past our position holds what was never read: it is read again as a whole.

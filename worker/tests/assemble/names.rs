@@ -275,3 +275,59 @@ fn a_server_that_went_down_may_have_changed_every_table() {
     assert_eq!(told, [(&at(start(&made, 4)), true), (&end, false)]);
     assert!(reading.assembler.resume_point().tables.described.is_empty());
 }
+
+/// Announces `s.NAME` with one LONGTEXT, without its column's name; and with it.
+fn maps_of(name: &str) -> (Vec<u8>, Vec<u8>) {
+    let length = [name.len() as u8];
+    let head =
+        [&[7, 0, 0, 0, 0, 0, 1, 0][..], b"\x01s\0", &length, name.as_bytes(), b"\0"].concat();
+    let bare = [&head[..], &[1, 252, 1, 4, 0]].concat();
+    let named = [&bare[..], &[2, 1, 45], &[4, 2, 1, b'v']].concat();
+    (inner(binlog::EventType::TABLE_MAP, &bare), named)
+}
+
+/// Each new table is asked for before the answer about the one before it is proven, for as long as that goes on.
+#[test]
+fn questions_that_overlap_put_off_a_cut_no_further_than_to_their_bound() {
+    const TABLES: u64 = 80;
+    let mut made = Made::file(0);
+    let mut until = Vec::new();
+    for n in 0..TABLES {
+        let (unnamed, _) = maps_of(&format!("t{n}"));
+        made.group([query("s", "BEGIN"), unnamed, row(1), xid()]);
+        // The source has written this when it answers about the table before.
+        until.push(made.bytes.len() as u64);
+        let long = inner(binlog::EventType::ROWS_QUERY, &[b'x'; 1 << 20]);
+        made.group([query("s", "BEGIN"), long, xid()]);
+    }
+    let mut reading = Reading::of(from_the_start(), 0);
+    let (mut asked, mut put_off) = (0, None);
+    for event in made.events.clone() {
+        reading.assembler.accept(&made.bytes[event]).unwrap();
+        while reading.assembler.is_unpacking() {
+            if reading.assembler.unnamed().is_some() {
+                let description = TableDescription::of(&maps_of(&format!("t{asked}")).1).unwrap();
+                let until = until.get(asked + 1).map_or_else(|| made.bytes.len() as u64, |at| *at);
+                asked += 1;
+                reading.assembler.name(Naming::Described {
+                    description,
+                    until: at(until),
+                    ahead: 2 << 20,
+                    limit: 1 << 30,
+                });
+            }
+            reading.assembler.go_on().unwrap();
+            reading.taken.hand_over(&mut reading.assembler);
+        }
+        let pending = reading.assembler.pending_bytes();
+        if asked > 1 && put_off.is_none() && reading.assembler.may_cut() {
+            put_off = Some(pending);
+            reading.cut();
+        }
+    }
+    let put_off = put_off.expect("it is put off for ever");
+    assert!(put_off > PROOF && put_off < PROOF + (4 << 20), "{put_off}");
+    reading.cut();
+    // The first one beyond the bound stands by name.
+    assert_eq!(reading.taken.missed(), [(Some("s.t64"), "TableStopped")]);
+}

@@ -1,5 +1,7 @@
 //! XA transactions: their rows come with the verdict, wherever it comes.
 
+use binlog::{EventType, TableName};
+use worker::pipeline::assemble::{RowPlace, Sought};
 use worker::pipeline::prepared::Decided;
 
 use super::made::*;
@@ -172,4 +174,52 @@ fn forgotten() -> PreparedSet {
 
 fn made_from() -> usize {
     Made::file(0).bytes.len()
+}
+
+fn table() -> TableName {
+    TableName { schema: "s".into(), table: "t".into() }
+}
+
+/// What was told between the two stands: the gap begins with the verdict.
+#[test]
+fn a_table_that_stops_with_a_verdict_stops_at_the_verdict() {
+    let named = table_map();
+    let unnamed = inner(EventType::TABLE_MAP, &named[HEADER..named.len() - 7]);
+    let mut made = Made::file(0);
+    let mut prepared = xa([row(1)], xa_prepare());
+    prepared[1] = unnamed;
+    made.group(prepared);
+    let between = made.bytes.len() as u64;
+    made.transaction([row(1)]);
+    let verdict_from = made.bytes.len() as u64;
+    made.group([verdict("COMMIT")]);
+    // What was prepared before the start is not decoded then.
+    let begin = FilePosition::new(FILE, between);
+    let mut taken = Taken::default();
+    taken.read(&mut mysql(ResumePoint { changes_from: Some(begin), ..from_the_start() }), &made);
+    assert_eq!((taken.rows, taken.missed()), (1, vec![(Some("s.t"), "TableStopped")]));
+    assert_eq!(taken.cuts[0].missed[0].from.offset, verdict_from);
+}
+
+#[test]
+fn rows_of_a_prepared_transaction_are_sought_by_the_place_of_their_verdict() {
+    let mut made = Made::file(0);
+    let prepared_from = made.bytes.len() as u64;
+    made.group(xa([row(1), row(1)], xa_prepare()));
+    let between = made.bytes.len() as u64;
+    made.transaction([row(1)]);
+    let verdict_from = made.bytes.len() as u64;
+    made.group([verdict("COMMIT")]);
+    let found = |group: u64, row: (u32, u32)| {
+        let mut sought = Sought::default();
+        sought.insert(&table(), RowPlace { group: FilePosition::new(FILE, group), row });
+        let mut taken = Taken::default();
+        taken.read(&mut mysql(from_the_start()).seeking(sought), &made);
+        taken.rows
+    };
+    assert_eq!(found(prepared_from, (1, 0)), 3, "none of them was told where it was prepared");
+    assert_eq!(found(between, (0, 0)), 3);
+    assert_eq!(found(verdict_from, (0, 0)), 2);
+    assert_eq!(found(verdict_from, (1, 0)), 1, "the first one is held");
+    assert_eq!(found(made.bytes.len() as u64, (0, 0)), 0);
 }

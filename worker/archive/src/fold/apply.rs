@@ -213,7 +213,7 @@ fn commit(facts: &mut Snapshot, entry: &Entry) -> Result<(), FoldError> {
         }
     }
     if let Some(xa) = &entry.xa {
-        prepared(facts, entry.n, xa);
+        prepared(&mut facts.xa, entry.n, xa);
     }
     for gap in &entry.gaps {
         table_gap(facts, gap);
@@ -225,12 +225,12 @@ fn commit(facts: &mut Snapshot, entry: &Entry) -> Result<(), FoldError> {
 }
 
 /// An id is free again once it was decided: what is opened comes after what is closed.
-fn prepared(facts: &mut Snapshot, n: u64, xa: &XaPart) {
+pub(crate) fn prepared(all: &mut Vec<XaOpened>, n: u64, xa: &XaPart) {
     let closed = xa.closed.iter().map(|closed| closed.xid.as_str());
     let gone: HashSet<&str> =
         closed.chain(xa.opened.iter().map(|opened| opened.xid.as_str())).collect();
-    facts.xa.retain(|open| !gone.contains(open.xid.as_str()));
-    facts.xa.extend(xa.opened.iter().map(|opened| XaOpened { n: Some(n), ..opened.clone() }));
+    all.retain(|open| !gone.contains(open.xid.as_str()));
+    all.extend(xa.opened.iter().map(|opened| XaOpened { n: Some(n), ..opened.clone() }));
 }
 
 /// V4: a span begins where its cursor stands, and does not go back.

@@ -7,6 +7,7 @@ use archive::commit::{Batch, Committer, CommitterSettings, RawBatch, RawBytes, R
 use archive::entry::{Point, XaClosed, XaOpened, XaPart};
 use archive::log::{Body, ReadError};
 use archive::raw;
+use archive::read_back::ReadBack;
 use archive::store::Store;
 use archive::store::memory::MemoryStore;
 use archive::sweep::sweep;
@@ -85,6 +86,28 @@ async fn an_id_may_be_prepared_again_in_the_entry_of_its_verdict() {
     let held: Vec<_> = log.state().facts.xa.iter().map(|open| (&open.xid, open.n)).collect();
     assert_eq!(held, [(&opened(1).xid, Some(3)), (&opened(2).xid, Some(4))]);
     check(&*store).await;
+}
+
+/// From the last state on, which a claim writes, or from the first entry.
+#[tokio::test]
+async fn what_was_prepared_before_an_entry_is_what_the_log_says_there() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let mut states = Vec::new();
+    for (writer, numbers) in [("one", 0..70), ("two", 70..75)] {
+        let mut log =
+            if writer == "one" { ready(&store, writer).await } else { take(&store, writer).await };
+        for n in numbers {
+            let decided: Vec<usize> = if n % 3 == 2 { vec![n - 2] } else { Vec::new() };
+            let body = Body { xa: Some(part(&[n], &decided)), ..next_commit(&log, 0).await };
+            append(&mut log, body).await.unwrap();
+            states.push(Arc::clone(log.state()));
+        }
+    }
+    let reader = ReadBack::new(Arc::clone(&store), states.last().unwrap().n);
+    for state in states {
+        assert_eq!(reader.prepared_before(state.n + 1).await.unwrap(), state.facts.xa);
+    }
+    assert_eq!(reader.prepared_before(0).await.unwrap(), []);
 }
 
 #[tokio::test]

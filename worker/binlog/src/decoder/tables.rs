@@ -102,6 +102,13 @@ impl Tables {
         announced.map(|table| TableName::of(&table.plan)).chain(self.trimmed.iter().cloned())
     }
 
+    /// Those of them, as far as they are kept, whose rows are wanted and whose maps name no columns.
+    pub(super) fn unnamed_of_group(&self) -> impl Iterator<Item = TableName> + '_ {
+        let announced = self.by_id.values().filter(|table| table.group == self.group);
+        let unnamed = announced.filter(|table| table.plan.unnamed && !table.skip);
+        unnamed.map(|table| TableName::of(&table.plan))
+    }
+
     /// The table's next map is compiled anew, though its bytes may be those of the last one.
     pub(super) fn forget(&mut self, name: &TableName) {
         let is_it = |plan: &Plan| plan.schema == name.schema && plan.table == name.table;
@@ -128,9 +135,15 @@ fn compile(flavor: Flavor, body: &[u8], known: &Described) -> Result<Plan, Short
     }
     let name = TableName { schema: map.schema.to_owned(), table: map.table.to_owned() };
     let fault = match known.get(&name) {
-        None => return Ok(Plan { unnamed: true, ..Plan::compile(flavor, &map, body) }),
+        None => {
+            let plan = Plan::compile(flavor, &map, body);
+            return Ok(Plan { unnamed: true, unknown: true, ..plan });
+        }
         Some(Ok(description)) => match description.complete(&map, body) {
-            Some(whole) => return Ok(Plan::compile(flavor, &TableMap::parse(&whole)?, &whole)),
+            Some(whole) => {
+                let plan = Plan::compile(flavor, &TableMap::parse(&whole)?, &whole);
+                return Ok(Plan { unnamed: true, ..plan });
+            }
             None => {
                 "its table map contradicts what is known of its columns; run SET GLOBAL \
                      binlog_row_metadata=FULL on the source"
@@ -138,5 +151,6 @@ fn compile(flavor: Flavor, body: &[u8], known: &Described) -> Result<Plan, Short
         },
         Some(Err(refused)) => refused.as_str(),
     };
-    Ok(Plan { fault: Some(fault.to_owned()), ..Plan::compile(flavor, &map, body) })
+    let plan = Plan::compile(flavor, &map, body);
+    Ok(Plan { fault: Some(fault.to_owned()), unnamed: true, ..plan })
 }

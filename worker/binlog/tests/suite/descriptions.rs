@@ -242,6 +242,8 @@ fn a_description_ends_at_a_statement_about_the_table() {
     assert_eq!(parts(&others), [(0, true)]);
     let later = [statement("CREATE TABLE t (a INT)"), statement("RENAME TABLE x TO t"), map("b")];
     assert_eq!(parts(&later), [(0, false), (1, false), (2, true)]);
+    let named = [map("a"), statement("SAVEPOINT `t`"), statement("ROLLBACK TO `t`")];
+    assert_eq!(parts(&named), [(0, true)], "a savepoint is no table");
 }
 
 #[test]

@@ -34,9 +34,11 @@ impl Server {
         self.send(0, &greeting()).await;
         self.read().await;
         self.send(2, OK).await;
-        let session = self.read().await;
-        assert_eq!(session[1..], *SESSION.as_bytes());
-        self.send(1, OK).await;
+        for setting in [SESSION, ISOLATION] {
+            let asked = self.read().await;
+            assert_eq!(asked[1..], *setting.as_bytes());
+            self.send(1, OK).await;
+        }
     }
 }
 

@@ -27,7 +27,7 @@ impl Assembler {
     pub(super) fn decode(&mut self, frame: &Frame<'_>) {
         let Some(group) = self.tracker.group() else { return };
         let before = self.rows.rows();
-        let mut rows = self.sought.sink(&mut self.rows);
+        let mut rows = self.sought.sink(&mut self.rows, None);
         let outcome = self.decoder.decode(&self.file, frame, group, &mut rows);
         self.count_rows(before);
         if let Err(error) = outcome {
@@ -61,7 +61,10 @@ impl Assembler {
         };
         let before = self.rows.rows();
         let unpacked = match group {
-            Some(group) => self.decoder.unpack(group, &mut self.sought.sink(&mut self.rows)),
+            Some(group) => {
+                let mut rows = self.sought.sink(&mut self.rows, group.told_at.as_ref());
+                self.decoder.unpack(group, &mut rows)
+            }
             None => Ok(false),
         };
         let more = match unpacked {
@@ -71,6 +74,7 @@ impl Assembler {
                 true
             }
         };
+        self.check_replayed();
         self.count_rows(before);
         more
     }

@@ -61,6 +61,8 @@ struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     known: Arc<BTreeMap<TableName, Known>>,
+    /// From where on what a survey of the range found holds.
+    surveyed: BTreeMap<TableName, FilePosition>,
     pending: Vec<Pending>,
     /// What is to be recorded with the next cut.
     pub(super) found: Vec<NameRecord>,
@@ -119,6 +121,12 @@ impl Names {
             self.void.get_or_insert((lost, why.to_owned()));
         }
         known.into_keys().collect()
+    }
+
+    /// From where on the table's description holds.
+    fn since(&self, table: &TableName) -> Option<&FilePosition> {
+        let known = self.known.get(table).filter(|known| known.description.is_some());
+        known.map(|known| &known.since).or_else(|| self.surveyed.get(table))
     }
 
     fn know(&mut self, table: &TableName, since: &FilePosition, by: Option<TableDescription>) {
@@ -310,17 +318,31 @@ impl Assembler {
         }
     }
 
-    /// A table map of a prepared transaction, whose verdict comes only now: what is known must hold for then.
-    /// `prepared`: where its group ended; none: in another lineage.
-    pub(super) fn check_replayed(&mut self, prepared: Option<&FilePosition>) {
-        let unnamed = self.decoder.unnamed().is_some();
+    /// What a survey found of the table, from the next event on; `None`: nothing.
+    pub fn learn(&mut self, table: TableName, found: Option<TableDescription>) {
+        if let Some(description) = found {
+            let at = FilePosition::new(self.file.clone(), self.file_end);
+            self.names.surveyed.insert(table.clone(), at);
+            self.decoder.describe(table, description);
+        } else {
+            self.names.surveyed.remove(&table);
+            self.decoder.forget(&table);
+        }
+    }
+
+    /// Table maps of a prepared transaction, whose verdict comes only now: what is known of those that name no columns
+    /// must hold for then.
+    pub(super) fn check_replayed(&mut self) {
+        let Some(replay) = &self.replay else { return };
+        // None: it was prepared in another lineage.
+        let prepared = replay.end();
+        let unknown = self.decoder.unnamed().is_some();
         self.decoder.withdraw();
-        let later = self.decoder.group_tables().any(|table| {
-            self.names.known.get(&table).is_some_and(|known| {
-                known.description.is_some() && prepared.is_none_or(|end| known.since >= *end)
-            })
+        let later = self.decoder.unnamed_of_group().any(|table| {
+            let since = self.names.since(&table);
+            since.is_some_and(|since| prepared.as_ref().is_none_or(|end| since >= end))
         });
-        if unnamed || later {
+        if unknown || later {
             self.undecodable("a table's columns are not known for when it was prepared".to_owned());
         }
     }

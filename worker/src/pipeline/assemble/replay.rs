@@ -3,10 +3,9 @@
 //! Their identity is that of the prepared group, their commit time and place in the log are those of the verdict.
 
 use binlog::{
-    CHECKSUM_LENGTH, ChangeDecoder, Checksum, EndedGroup, Frame, Group, GroupTracker,
+    CHECKSUM_LENGTH, ChangeDecoder, ChangeSink, Checksum, EndedGroup, Frame, Group, GroupTracker,
     HEADER_LENGTH, Header, Meaning, Verdict,
 };
-use changes::ChangeBatch;
 use crds::position::{FilePosition, Flavor};
 
 use super::super::cut::MissedReason;
@@ -20,6 +19,8 @@ const CUT: &str = "its bytes are cut short";
 pub struct Wanted {
     /// Id of the transaction.
     pub xid: String,
+    /// Lineage of its group; `None` = the one that is being read.
+    pub lineage: Option<String>,
     /// First byte of its group.
     pub group: FilePosition,
     /// Offset in the same file of the first byte that is needed.
@@ -32,6 +33,8 @@ pub(super) struct Replay {
     prepared: Prepared,
     tracker: GroupTracker,
     commit_time_us: Option<i64>,
+    /// First byte of the verdict's group.
+    told_at: FilePosition,
     group: Option<Group>,
     /// Bytes of the group from `at` on, as many as are here.
     bytes: Vec<u8>,
@@ -50,10 +53,12 @@ enum Next {
 }
 
 impl Replay {
-    fn new(prepared: &Prepared, flavor: Flavor, commit_time_us: Option<i64>, home: &str) -> Self {
+    fn new(prepared: &Prepared, flavor: Flavor, verdict: &EndedGroup, home: &str) -> Self {
+        let seconds = i64::from(verdict.event_time);
         Self {
             tracker: GroupTracker::new(flavor),
-            commit_time_us,
+            commit_time_us: verdict.commit_time_us.or(Some(seconds * 1_000_000)),
+            told_at: verdict.from.clone(),
             group: None,
             bytes: prepared.bytes.as_deref().map(<[u8]>::to_vec).unwrap_or_default(),
             read: 0,
@@ -68,7 +73,7 @@ impl Replay {
     }
 
     /// Where the group ended, if that was in the lineage being read.
-    fn end(&self) -> Option<FilePosition> {
+    pub(super) fn end(&self) -> Option<FilePosition> {
         let Prepared { lineage, from, to, .. } = &self.prepared;
         let here = lineage.as_ref().is_none_or(|lineage| *lineage == self.home);
         here.then(|| FilePosition::new(from.file.clone(), *to))
@@ -84,7 +89,7 @@ impl Replay {
     fn step(
         &mut self,
         decoder: &mut ChangeDecoder,
-        rows: &mut ChangeBatch,
+        rows: &mut dyn ChangeSink,
     ) -> Result<Next, String> {
         if self.at >= self.prepared.to {
             return Ok(Next::End);
@@ -101,8 +106,11 @@ impl Replay {
         let frame = Frame { header, bytes, body, from: self.at, to };
         let file = &self.prepared.from.file;
         let step = self.tracker.observe(file, &frame).map_err(|error| error.to_string())?;
-        let commit_time_us = self.commit_time_us;
-        self.group = self.tracker.group().map(|group| Group { commit_time_us, ..group.clone() });
+        self.group = self.tracker.group().map(|group| Group {
+            commit_time_us: self.commit_time_us,
+            told_at: Some(self.told_at.clone()),
+            ..group.clone()
+        });
         if let Some(group) = &self.group {
             decoder
                 .decode(file, &frame, group, rows)
@@ -158,9 +166,7 @@ impl Assembler {
         }
         if let Some(prepared) = self.prepared.get(xid).filter(|_| self.follows_xa()) {
             let flavor = self.tracker.flavor();
-            let seconds = i64::from(ended.event_time);
-            let time = ended.commit_time_us.or(Some(seconds * 1_000_000));
-            self.replay = Some(Replay::new(prepared, flavor, time, self.rows.lineage()));
+            self.replay = Some(Replay::new(prepared, flavor, ended, self.rows.lineage()));
             if let Some(lineage) = &prepared.lineage {
                 self.rows.set_lineage(lineage);
             }
@@ -174,15 +180,13 @@ impl Assembler {
     /// Decodes one more event of the prepared group; `false` when nothing is left, or its bytes are wanted.
     pub(super) fn replay_next(&mut self) -> bool {
         let Some(replay) = &mut self.replay else { return false };
-        match replay.step(&mut self.decoder, &mut self.rows) {
+        let told_at = replay.told_at.clone();
+        let mut rows = self.sought.sink(&mut self.rows, Some(&told_at));
+        match replay.step(&mut self.decoder, &mut rows) {
             Ok(Next::Event(Meaning::Savepoint { name })) => {
                 self.open.savepoint(&name, self.rows.savepoint());
             }
             Ok(Next::Event(Meaning::RollbackTo { name })) => self.roll_back_to(&name),
-            Ok(Next::Event(Meaning::TableMap)) => {
-                let end = replay.end();
-                self.check_replayed(end.as_ref());
-            }
             Ok(Next::Event(_)) => {}
             Ok(Next::Short) => return false,
             Ok(Next::End) => {
@@ -213,6 +217,7 @@ impl Assembler {
         let from = replay.at + (replay.bytes.len() - replay.read) as u64;
         (from < replay.prepared.to && replay.next_event().is_none()).then(|| Wanted {
             xid: replay.prepared.xid.clone(),
+            lineage: replay.prepared.lineage.clone(),
             group: replay.prepared.from.clone(),
             from,
         })

@@ -17,11 +17,14 @@ pub struct RowPlace {
 }
 
 impl RowPlace {
-    fn is_behind(&self, row: &ChangeRow<'_>) -> bool {
-        let group = if self.group.file == row.file {
-            row.position.cmp(&self.group.offset)
+    /// Whether a row comes before it that is told in the group at `told_at`, or where it stands.
+    fn is_behind(&self, row: &ChangeRow<'_>, told_at: Option<&FilePosition>) -> bool {
+        let (file, offset) =
+            told_at.map_or((row.file, row.position), |at| (at.file.as_str(), at.offset));
+        let group = if self.group.file == file {
+            offset.cmp(&self.group.offset)
         } else {
-            let at = FilePosition::new(row.file, row.position);
+            let at = FilePosition::new(file, offset);
             at.cmp_in_lineage(&self.group).unwrap_or(Ordering::Greater)
         };
         group.then((row.event_ordinal, row.row_ordinal).cmp(&self.row)) == Ordering::Less
@@ -39,20 +42,26 @@ impl Sought {
         by_schema.entry(table.schema.clone()).or_insert(from);
     }
 
-    pub(super) fn sink<'a>(&'a self, rows: &'a mut ChangeBatch) -> Sink<'a> {
-        Sink { sought: self, rows }
+    /// Takes rows that are told where they stand, or in the group at `told_at`.
+    pub(super) fn sink<'a>(
+        &'a self,
+        rows: &'a mut ChangeBatch,
+        told_at: Option<&'a FilePosition>,
+    ) -> Sink<'a> {
+        Sink { sought: self, rows, told_at }
     }
 }
 
 pub(super) struct Sink<'a> {
     sought: &'a Sought,
     rows: &'a mut ChangeBatch,
+    told_at: Option<&'a FilePosition>,
 }
 
 impl ChangeSink for Sink<'_> {
     fn push(&mut self, row: &ChangeRow<'_>) -> Result<(), SinkError> {
         let from = self.sought.0.get(row.table).and_then(|by_schema| by_schema.get(row.schema));
-        let held = from.is_some_and(|from| from.is_behind(row));
+        let held = from.is_some_and(|from| from.is_behind(row, self.told_at));
         if held { Ok(()) } else { self.rows.push(row) }
     }
 }
