@@ -3,6 +3,9 @@
 //!
 //! These are the cells of `matrix.rs` with S3, a ConfigMap and a start from a GTID set.
 
+#[path = "streams/actions.rs"]
+mod actions;
+
 use std::time::{Duration, Instant};
 
 use crds::conditions::ConditionType;
