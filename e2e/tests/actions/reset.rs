@@ -42,7 +42,9 @@ async fn older_files_are_kept_too(kind: ServerKind) -> Result<()> {
     let worker = asking.start()?;
     finish(&worker, &stopped.server).await?;
     let lineages = entries(&stopped.stream.archive(), "lineage").await?;
-    let [_, new] = lineages.as_slice() else { panic!("not one new lineage: {lineages:?}") };
+    let [_, new] = lineages.as_slice() else {
+        return Err(Failure::new(format!("not one new lineage: {lineages:?}")));
+    };
     let body = &new["lineage"];
     assert_eq!((&body["cause"], &body["file"]), (&json!("seek"), &json!(first)));
     let stands = &stopped.stands;
