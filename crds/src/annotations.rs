@@ -1,7 +1,12 @@
 //! Every annotation and label key, in one place.
 //!
 //! The operator never adds or removes an annotation on a BinlogStream: an action is asked for by an
-//! annotation, carried out by the worker, and echoed in `status.lastHandledAction`.
+//! annotation, carried out by the worker, and echoed in `status.lastHandledAction`. README lists them
+//! (`every_annotation_stands_in_the_readme` in `tests/annotations.rs`).
+
+mod request;
+
+pub use request::{CheckpointRequest, MAX_REQUEST, Target};
 
 /// Domain of every key and of the API group.
 pub const DOMAIN: &str = "binlogstream.io";
@@ -14,8 +19,26 @@ pub const ACCEPT_SOURCE: &str = "binlogstream.io/accept-source";
 pub const ACCEPT_ARCHIVE: &str = "binlogstream.io/accept-archive";
 /// Annotation: acknowledge a gap by its id, or `all`.
 pub const ACKNOWLEDGE_GAP: &str = "binlogstream.io/acknowledge-gap";
+/// Annotation: make durable at once what the worker holds; any new value, as a time.
+pub const COMMIT_NOW: &str = "binlogstream.io/commit-now";
+/// Annotation: begin again where `spec.start` leads, `<archive id>@<entry number>`.
+pub const RESET_CHECKPOINT: &str = "binlogstream.io/reset-checkpoint";
+/// Annotation: go on further ahead, `<archive id>@<entry number>/<position>`.
+pub const SET_CHECKPOINT: &str = "binlogstream.io/set-checkpoint";
 /// Annotation: restart the worker; any new value (kubectl's own key).
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+
+/// Every annotation that a person may set on a BinlogStream.
+pub const ON_STREAMS: [&str; 8] = [
+    ADOPT_ARCHIVE,
+    ACCEPT_SOURCE,
+    ACCEPT_ARCHIVE,
+    ACKNOWLEDGE_GAP,
+    COMMIT_NOW,
+    RESET_CHECKPOINT,
+    SET_CHECKPOINT,
+    RESTARTED_AT,
+];
 
 /// Label on every object of a stream: its name.
 pub const STREAM_LABEL: &str = "binlogstream.io/stream";
@@ -103,4 +126,16 @@ pub fn parse_acknowledge_gap(value: &str) -> Result<Vec<String>, InvalidConsent>
         return Err(InvalidConsent::new(ACKNOWLEDGE_GAP, value, "a gap id or all"));
     }
     Ok(ids)
+}
+
+/// Reads the value of `commit-now`.
+///
+/// # Errors
+/// It is empty, longer than 256 characters, or holds control characters.
+pub fn parse_commit_now(value: &str) -> Result<String, InvalidConsent> {
+    let value = value.trim();
+    let usable = (1..=256).contains(&value.chars().count()) && !value.contains(char::is_control);
+    usable.then(|| value.to_owned()).ok_or_else(|| {
+        InvalidConsent::new(COMMIT_NOW, value, "a new text of at most 256 characters, as a time")
+    })
 }

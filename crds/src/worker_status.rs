@@ -75,6 +75,9 @@ pub struct WorkerStatus {
     pub counters: Counters,
     /// The last action that was asked for.
     pub last_handled_action: Option<ActionFacet>,
+    /// What became of the request to reset or set the checkpoint with which the worker started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_action: Option<ActionFacet>,
 }
 
 /// Most gaps and most stopped tables in a report.

@@ -226,3 +226,29 @@ fn consents_name_gaps_or_all() {
     assert!(with("[g-1]").acknowledges("g-1") && !with("[g-1]").acknowledges("g-2"));
     assert!(with("[all]").acknowledges_all() && !with("[all]").acknowledges("g-2"));
 }
+
+#[test]
+fn requests_of_people_are_read_one_at_a_time() {
+    const REQUEST: &str = "7f1c0c0e-5b0a-4f3e-9d2b-0a1b2c3d4e5f@42";
+    let with =
+        |consents: &str| SMALL.replace("workDir:", &format!("consents: {{{consents}}}\nworkDir:"));
+    let read =
+        |consents: &str| WorkerConfig::from_yaml(&with(consents)).map(|config| config.consents);
+    let reset = read(&format!("resetCheckpoint: {REQUEST}")).unwrap();
+    assert_eq!(reset.checkpoint_request().unwrap().action(), "reset-checkpoint");
+    let set = read(&format!("setCheckpoint: '{REQUEST}/binlog.000007:4'")).unwrap();
+    assert_eq!(set.checkpoint_request().unwrap().action(), "set-checkpoint");
+    assert_eq!(read("commitNow: today").unwrap().commit_now.as_deref(), Some("today"));
+    for (consents, named) in [
+        ("resetCheckpoint: all".to_owned(), "consents.resetCheckpoint is \"all\""),
+        (format!("setCheckpoint: {REQUEST}"), "consents.setCheckpoint"),
+        ("commitNow: ''".to_owned(), "consents.commitNow"),
+        (
+            format!("resetCheckpoint: {REQUEST}, setCheckpoint: '{REQUEST}/binlog.000007:4'"),
+            "not both",
+        ),
+    ] {
+        let error = read(&consents).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}

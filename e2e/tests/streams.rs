@@ -7,6 +7,8 @@
 mod dashboard;
 #[path = "streams/secrets.rs"]
 mod secrets;
+#[path = "streams/actions.rs"]
+mod actions;
 
 use std::time::{Duration, Instant};
 

@@ -25,7 +25,7 @@ use crate::{
     context::Context,
     events::{Kind, Notice},
     status::Outcome,
-    watched::Observed,
+    watched::{Observed, WatchedDeployment},
 };
 
 /// How soon to look again while something of an older stream is being collected.
@@ -114,7 +114,12 @@ async fn stages(stream: &Observed, context: &Context) -> Result<Action, Error> {
         let again = update_status(context, stream, &found, Outcome::Deleting(state)).await?;
         return Ok(Action::requeue(again));
     }
-    let input = Input { stream, all: &found.all, settings: &context.settings };
+    let input = Input {
+        stream,
+        all: &found.all,
+        settings: &context.settings,
+        deployed_restart: found.deployment.as_deref().and_then(WatchedDeployment::restarted_at),
+    };
     let planned = plan(&input);
     let (outcome, failed) = match &planned {
         Ok((valid, resources)) => {

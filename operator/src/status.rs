@@ -8,6 +8,7 @@
 //! - A gap stays shown while its worker is silent, down or stopped
 //!   (`gaps_are_remembered_while_nobody_reports`).
 
+pub mod actions;
 pub mod conditions;
 pub mod facets;
 pub mod gaps;
@@ -21,11 +22,11 @@ use std::time::Duration;
 
 use crds::{
     checkpoint::Checkpoint,
-    v1alpha1::{BinlogStreamStatus, HandledAction, StreamState, WorkerPodStatus},
+    v1alpha1::{BinlogStreamStatus, StreamState, WorkerPodStatus},
     worker_status::WorkerStatus,
 };
 use jiff::Timestamp;
-use k8s_openapi::{api::apps::v1::DeploymentStatus, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::api::apps::v1::DeploymentStatus;
 
 use self::voice::Voice;
 use crate::{
@@ -121,26 +122,38 @@ pub fn compute(facts: &Facts<'_>) -> BinlogStreamStatus {
     let conditions = conditions::all(facts, &voice, &gaps);
     let reason = conditions.first().map(|ready| ready.reason.clone());
     let stream = facts.outcome.stream();
+    let archive = facets::archive(said, facts.checkpoint, previous.archive.as_ref());
+    let checkpoint_action = actions::checkpoint(facts, &voice, &archive, &previous);
+    let resets = checkpoint_action.as_ref().is_some_and(actions::is_pending_reset);
+    let worker = worker(facts, &voice, previous.worker.clone());
     BinlogStreamStatus {
         observed_generation: Some(facts.generation),
         operator_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         reason,
         conditions,
         server_id: stream.map(|stream| stream.server_id).or(previous.server_id),
-        start: said.and_then(facets::start).or(previous.start),
+        // While a reset waits, spec.start may be changed: the schema pins it by this field.
+        start: said.and_then(facets::start).or(previous.start.clone().filter(|_| !resets)),
         position: said
             .and_then(facets::position)
             .or_else(|| facets::checkpointed(facts.checkpoint, previous.position.as_ref()))
-            .or(previous.position),
+            .or_else(|| previous.position.clone()),
         lag: Some(lag::lag(&voice, facts.now)),
-        archive: Some(facets::archive(said, facts.checkpoint, previous.archive.as_ref())),
+        archive: Some(archive),
         gap_count: Some(gaps.count),
         open_gap_count: Some(gaps.open),
         gaps: gaps.listed,
-        tables: said.map(facets::tables).or(previous.tables),
-        source: said.map(facets::source).or(previous.source),
-        worker: Some(worker(facts, &voice, previous.worker)),
-        last_handled_action: said.and_then(handled).or(previous.last_handled_action),
+        tables: said.map(facets::tables).or_else(|| previous.tables.clone()),
+        source: said.map(facets::source).or_else(|| previous.source.clone()),
+        last_handled_action: actions::last(
+            facts,
+            said,
+            checkpoint_action.as_ref(),
+            &worker,
+            &previous,
+        ),
+        checkpoint_action,
+        worker: Some(worker),
     }
 }
 
@@ -158,7 +171,9 @@ fn worker(
         }
         _ => (previous.image, previous.resources, previous.spool),
     };
+    let restarted_at = actions::restarted(facts, voice).or(previous.restarted_at);
     WorkerPodStatus {
+        restarted_at,
         pod: pod.and_then(|pod| pod.metadata.name.clone()),
         node: pod.and_then(|pod| pod.spec.node_name.clone()),
         image,
@@ -167,17 +182,6 @@ fn worker(
         resources,
         spool,
     }
-}
-
-fn handled(report: &WorkerStatus) -> Option<HandledAction> {
-    let action = report.last_handled_action.as_ref()?;
-    Some(HandledAction {
-        type_: cut(&action.type_, 64),
-        requested: cut(&action.requested, 256),
-        completed_at: action.completed_at.map(Time),
-        outcome: Some(format!("{:?}", action.outcome)),
-        message: Some(cut(&action.message, 1024)),
-    })
 }
 
 /// At most `most` characters: what the schema lets in.

@@ -1,10 +1,10 @@
 //! The slim forms in which the operator watches objects.
 //!
 //! Two rules: one BinlogStream that cannot be decoded never stops the watch of the others
-//! (`undecodable_stream_keeps_its_metadata`), and of pods and Deployments only metadata and status
-//! are kept, so that ten thousand streams fit in memory.
+//! (`undecodable_stream_keeps_its_metadata`), and of pods and Deployments little more than metadata and
+//! status is kept, so that ten thousand streams fit in memory.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use crds::v1alpha1::BinlogStream;
 use k8s_openapi::{
@@ -58,14 +58,48 @@ fn decode(mut object: Value) -> Result<Box<BinlogStream>, String> {
     BinlogStream::deserialize(object).map(Box::new).map_err(|error| error.to_string())
 }
 
-/// A Deployment's metadata and status.
+/// A Deployment's metadata and status, and the annotations of its pods.
 #[derive(Debug, Clone, Deserialize)]
 pub struct WatchedDeployment {
     /// Metadata.
     pub metadata: ObjectMeta,
+    /// The part of its spec the operator reads.
+    #[serde(default)]
+    pub spec: DeploymentPart,
     /// Status, as the Deployment controller writes it.
     #[serde(default)]
     pub status: DeploymentStatus,
+}
+
+impl WatchedDeployment {
+    /// When somebody asked for a restart, by kubectl's annotation.
+    pub fn restarted_at(&self) -> Option<&str> {
+        let annotations = self.spec.template.metadata.annotations.as_ref()?;
+        annotations.get(crds::annotations::RESTARTED_AT).map(String::as_str)
+    }
+}
+
+/// The part of a Deployment's spec the operator reads.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct DeploymentPart {
+    /// What its pods are made from.
+    #[serde(default)]
+    pub template: TemplatePart,
+}
+
+/// The part of a pod template the operator reads.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct TemplatePart {
+    /// Metadata of the pods.
+    #[serde(default)]
+    pub metadata: TemplateMetadata,
+}
+
+/// Metadata of pods that are to be made.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct TemplateMetadata {
+    /// Annotations.
+    pub annotations: Option<BTreeMap<String, String>>,
 }
 
 /// A pod's metadata, node and status.
@@ -139,6 +173,20 @@ mod tests {
         assert_eq!(observed.metadata.generation, Some(3));
         assert_eq!(observed.metadata.managed_fields, None);
         assert!(observed.stream.is_err());
+    }
+
+    #[test]
+    fn a_restart_that_was_asked_for_on_the_deployment_is_seen() {
+        let deployment = |template: serde_json::Value| -> WatchedDeployment {
+            let object =
+                json!({"metadata": {"name": "a"}, "spec": {"replicas": 1, "template": template}});
+            serde_json::from_value(object).unwrap()
+        };
+        let at = "2026-11-27T10:00:00Z";
+        let restarted = json!({"metadata": {"creationTimestamp": null, "annotations": {
+            "kubectl.kubernetes.io/restartedAt": at}}, "spec": {"containers": []}});
+        assert_eq!(deployment(restarted).restarted_at(), Some(at));
+        assert_eq!(deployment(json!({"metadata": {"annotations": null}})).restarted_at(), None);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use crds::conditions::Reason;
 use crds::worker_status::{
-    ArchiveFacet, ArchiveState, CheckpointFacet, Counters, DecodingFacet, FencedFacet, LagFacet,
-    LagState, Phase, STATUS_VERSION, SourceFacet, WorkerStatus,
+    ActionFacet, ArchiveFacet, ArchiveState, CheckpointFacet, Counters, DecodingFacet, FencedFacet,
+    LagFacet, LagState, Phase, STATUS_VERSION, SourceFacet, WorkerStatus,
 };
 use jiff::Timestamp;
 
@@ -122,6 +122,16 @@ impl Board {
                 facts.report.phase = Phase::Starting;
                 facts.report.reason = Reason::Starting;
                 facts.report.message.clear();
+            }
+        });
+    }
+
+    /// A request of a person was carried out or refused. An older answer does not take the place of a newer one.
+    pub fn acted(&self, action: ActionFacet) {
+        self.update(|facts| {
+            let last = &mut facts.report.last_handled_action;
+            if last.as_ref().is_none_or(|last| last.completed_at <= action.completed_at) {
+                *last = Some(action);
             }
         });
     }
@@ -247,6 +257,7 @@ fn first_report(instance: &str, pod_uid: Option<String>) -> WorkerStatus {
         fenced: None,
         counters: Counters::default(),
         last_handled_action: None,
+        checkpoint_action: None,
     }
 }
 

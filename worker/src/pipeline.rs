@@ -4,6 +4,7 @@ pub mod assemble;
 pub mod cut;
 pub mod error;
 pub mod held;
+mod pace;
 pub mod prepared;
 pub mod raw;
 pub mod recall;

@@ -110,7 +110,7 @@ pub async fn run(path: &Path) -> Exit {
         listen = config.listen,
         "worker started"
     );
-    let closing = CancellationToken::new();
+    let (closing, memory) = (CancellationToken::new(), Memory::of(&config));
     let serving =
         tokio::spawn(admin::serve(listener, board.clone(), metrics.clone(), closing.clone()));
     let (current, watching) =
@@ -123,7 +123,7 @@ pub async fn run(path: &Path) -> Exit {
         metrics,
         secrets: Arc::new(SecretFiles::default()),
         stop,
-        memory: Memory::default(),
+        memory,
         backoff: Backoff::source(),
     };
     let exit = life.live().await;

@@ -3,12 +3,16 @@
 //! The order is the protocol's: nothing is written before the source is known to be the archive's, no dump is
 //! opened before the claim (it would end a live worker's).
 
+mod aim;
 mod beginning;
+mod commit_now;
 mod decide;
 mod drain;
 mod housekeeping;
 mod line;
+mod moving;
 mod opening;
+mod request;
 mod switch;
 mod tail;
 mod watch;
@@ -22,6 +26,7 @@ use archive::entry::{ClaimConfig, Holder};
 use archive::instance::Instance;
 use archive::{ClaimError, ClaimRequest, LogError, Opened, Store};
 use changes::{ForeignWriters, PublishSettings};
+use crds::annotations::CheckpointRequest;
 use crds::conditions::Reason;
 use crds::position::FilePosition;
 use crds::v1alpha1::ForeignWriters as ForeignWritersSpec;
@@ -31,6 +36,7 @@ use source::preflight::Facts;
 use source::{Connection, SourceConfig};
 use tokio_util::sync::CancellationToken;
 
+use self::commit_now::Committed;
 pub(crate) use self::decide::held_back;
 use self::housekeeping::recorded;
 use crate::board::Board;
@@ -71,6 +77,17 @@ pub struct Memory {
     torn: Option<FilePosition>,
     /// The store that passed the probe in this process.
     probed: Option<String>,
+    /// The request to move the checkpoint that the process began with.
+    asked: Option<CheckpointRequest>,
+    /// The commit on request that was carried out last.
+    committed: Committed,
+}
+
+impl Memory {
+    /// That of a process that begins with this configuration.
+    pub fn of(config: &WorkerConfig) -> Self {
+        Self { asked: config.consents.checkpoint_request(), ..Self::default() }
+    }
 }
 
 /// Why a session ended.
@@ -98,6 +115,7 @@ struct Ready {
     control: Connection,
     facts: Facts,
     plan: decide::Plan,
+    request: Option<CheckpointRequest>,
 }
 
 /// What the claim needs.
@@ -119,11 +137,14 @@ impl Session<'_> {
 
     async fn run_inner(&mut self) -> Result<SessionEnd, SessionEnd> {
         // Nothing before the claim needs a drain, and a worker that is to end must not claim any more: its
-        // successor may have claimed already, and would be fenced by a process that is about to go.
-        let stop = self.stop.clone();
+        // successor may have claimed already, and would be fenced by a process that is about to go. One that is
+        // to pause must not wait for an archive or a source that gives no answer.
+        let (stop, mut config) = (self.stop.clone(), self.config.clone());
+        let running = config.borrow_and_update().clone();
         let prepared = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(SessionEnd::Told),
+            () = watch::another(&mut config, &running) => return Ok(SessionEnd::Told),
             prepared = self.prepare() => prepared?,
         };
         let Prepared { config, store, checkpoint, opened, ready } = prepared;
@@ -139,7 +160,8 @@ impl Session<'_> {
         let store = crate::start::store::open(&config)?;
         let checkpoint = found::checkpoint(&self.config, self.secrets).await?;
         let opened = found::open(&config, self.instance, Arc::clone(&store), &checkpoint).await?;
-        let ready = self.inspect(&config, &opened).await?;
+        let request = self.request(&config, &opened, &store).await?;
+        let ready = Ready { request, ..self.inspect(&config, &opened).await? };
         self.probe(&config, &store).await?;
         Ok(Prepared { config, store, checkpoint, opened, ready })
     }
@@ -160,7 +182,7 @@ impl Session<'_> {
             self.memory.distrust(what);
         }
         let plan = decide::plan(config, opened.state().map(AsRef::as_ref), &facts, self.memory)?;
-        Ok(Ready { settings, control, facts, plan })
+        Ok(Ready { settings, control, facts, plan, request: None })
     }
 
     /// The store must make creates exclusive. Proven once per process and store, before the first write that

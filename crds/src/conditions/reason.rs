@@ -165,6 +165,8 @@ reasons! {
     GapDetected, Stalled, "events are missing from the archive; acknowledge the gap to go on";
     XaPreparedBeforeStart, Stalled, "a prepared transaction was decided whose rows were never seen";
     RolledBackGroup, Stalled, "a group ended by rollback had changed non-transactional tables";
+    CheckpointReset, Fine, "events were passed over because somebody reset the checkpoint";
+    CheckpointSet, Fine, "events were passed over because somebody set the checkpoint";
     // What cannot be known, and what should not happen.
     Unknown, Unknown, "not known yet";
     InternalError, Retried, "a fault of the program itself; please report it";

@@ -72,6 +72,10 @@ pub struct BinlogStreamStatus {
     /// The last action that was asked for by annotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_action: Option<HandledAction>,
+    /// The last request to reset or set the checkpoint: Pending from when it was asked, while the
+    /// stream is stopped, until the worker's next start carries it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_action: Option<HandledAction>,
 }
 
 /// One fact about the stream.
@@ -222,6 +226,10 @@ pub struct ArchiveStatus {
     /// In words: current, behind 2m, failing, ?.
     #[schemars(length(max = 32))]
     pub text: String,
+    /// Id of the archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub archive_id: Option<String>,
     /// Number of the newest entry in the archive's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<u64>,
@@ -383,6 +391,10 @@ pub struct WorkerPodStatus {
     /// Number of the worker's claim on the archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// Value of the stream's restart annotation that was last carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub restarted_at: Option<String>,
     /// Restarts of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
@@ -404,12 +416,12 @@ pub struct HandledAction {
     #[schemars(length(max = 64))]
     pub type_: String,
     /// The value of the annotation.
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 1024))]
     pub requested: String,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
-    /// How it ended: Done, Refused or Failed.
+    /// How it ended: Done, Refused or Failed; Pending while it waits for the worker's next start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub outcome: Option<String>,
@@ -417,4 +429,19 @@ pub struct HandledAction {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
+}
+
+impl HandledAction {
+    /// The outcome of what waits for the worker's next start.
+    pub const PENDING: &'static str = "Pending";
+
+    /// Whether it waits for the worker's next start.
+    pub fn is_pending(&self) -> bool {
+        self.outcome.as_deref() == Some(Self::PENDING)
+    }
+
+    /// Whether it is about this value of this action.
+    pub fn is_of(&self, action: &str, value: &str) -> bool {
+        self.type_ == action && self.requested == value
+    }
 }

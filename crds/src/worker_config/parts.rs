@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::annotations::CheckpointRequest;
 use crate::position::Flavor;
 use crate::units::{DurationText, QuantityText};
 use crate::v1alpha1::{ChangesSpec, CommitSpec, ProxySpec, RawSpec, ServerSideEncryption, TlsMode};
@@ -295,6 +296,17 @@ pub struct Consents {
     /// Gaps that are known and accepted: their ids, or `all` for those that are open when it is carried out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acknowledge_gaps: Vec<String>,
+    /// Make durable at once what is held: any new text, as a time. Carried out once by each process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_now: Option<String>,
+    /// Begin again where `start` leads: `<archive id>@<number of its newest entry>`. Carried out at the
+    /// start of the process, if nothing followed on that entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset_checkpoint: Option<String>,
+    /// Go on further ahead: `<archive id>@<number of its newest entry>/<position>`, a position being
+    /// `<file>:<offset>` or a GTID set. Carried out like a reset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_checkpoint: Option<String>,
     /// Who agreed, recorded with it; absent: the configuration file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
@@ -307,6 +319,13 @@ impl Consents {
     /// Whether the gap of this id is acknowledged by its id.
     pub fn acknowledges(&self, gap_id: &str) -> bool {
         self.acknowledge_gaps.iter().any(|id| id == gap_id)
+    }
+
+    /// The request to move the checkpoint, if there is one that can be read.
+    pub fn checkpoint_request(&self) -> Option<CheckpointRequest> {
+        let reset = self.reset_checkpoint.as_deref().map(CheckpointRequest::reset);
+        let set = || self.set_checkpoint.as_deref().map(CheckpointRequest::set);
+        reset.or_else(set).and_then(Result::ok)
     }
 
     /// Whether `all` gaps are acknowledged. It holds once: left standing, it is no consent to later gaps.

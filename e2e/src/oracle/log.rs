@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::archive::Archive;
@@ -48,9 +48,8 @@ pub struct RawObject {
 pub async fn check_log(archive: &Archive) -> Result<LogFacts> {
     let mut facts = LogFacts::default();
     let mut named = BTreeSet::new();
-    let mut cursors: BTreeMap<&str, Value> = BTreeMap::new();
+    let mut cursors: BTreeMap<&'static str, Value> = BTreeMap::new();
     let mut previous = Value::Null;
-    let mut jumps = false;
     for (number, (bytes, entry)) in archive.entries().await?.iter().enumerate() {
         let wrong = |what: &str| Failure::new(format!("log entry {number}: {what}: {entry}"));
         let kind = text(entry, "/kind")?;
@@ -68,16 +67,14 @@ pub async fn check_log(archive: &Archive) -> Result<LogFacts> {
         facts.epoch = epoch;
         facts.entries += 1;
         facts.claims += u64::from(kind == "claim");
-        // After these the next span may begin elsewhere.
-        jumps |= matches!(kind, "gap" | "lineage") || !list(entry, "/claim/coverage").is_empty();
+        jump(&mut cursors, entry);
         for cursor in ["raw", "changes"] {
             let Some(span) = entry.get(cursor) else { continue };
-            if !jumps && cursors.get(cursor).is_some_and(|end| *end != span["from"]) {
-                return Err(wrong(&format!("{cursor} does not begin where it ended")));
+            if cursors.get(cursor) != Some(&span["from"]) {
+                return Err(wrong(&format!("{cursor} does not begin where it stands")));
             }
             cursors.insert(cursor, span["to"].clone());
         }
-        jumps &= kind != "commit";
         for named_object in objects(archive, entry).await? {
             let Named { key, sha256, .. } = &named_object;
             let stored =
@@ -112,6 +109,31 @@ pub async fn check_log(archive: &Archive) -> Result<LogFacts> {
         }
     }
     Ok(facts)
+}
+
+/// Moves the cursors where an entry that is no commit moves them. Raw files are whole: in a new file raw begins at
+/// byte 0, and within one it goes on.
+fn jump(cursors: &mut BTreeMap<&'static str, Value>, entry: &Value) {
+    for begun in list(entry, "/claim/coverage") {
+        let sink = if begun["sink"] == "raw" { "raw" } else { "changes" };
+        cursors.insert(sink, begun["from"].clone());
+    }
+    if let Some(begins) = entry.get("lineage") {
+        let whole = json!({"lineage": begins["id"], "file": begins["file"], "pos": 0});
+        cursors.insert("raw", whole);
+        cursors.insert("changes", begins["fromAt"].clone());
+    }
+    let Some(gap) = entry.get("gap").filter(|gap| gap["phase"] == "passed") else { return };
+    let to = &gap["to"];
+    let in_it = |at: &Value| (&at["lineage"], &at["file"]) == (&to["lineage"], &to["file"]);
+    if !cursors.get("raw").is_some_and(in_it) {
+        let whole = json!({"lineage": to["lineage"], "file": to["file"], "pos": 0});
+        cursors.insert("raw", whole);
+    }
+    let ahead = |at: &Value| in_it(at) && at["pos"].as_u64() > to["pos"].as_u64();
+    if !cursors.get("changes").is_some_and(ahead) {
+        cursors.insert("changes", to.clone());
+    }
 }
 
 struct Named {

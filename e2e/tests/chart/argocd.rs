@@ -173,16 +173,39 @@ fn actions_change_the_state_or_acknowledge_each_open_gap() -> Result<()> {
 }
 
 #[test]
+fn actions_that_are_asked_for_by_a_time_write_the_present_one() -> Result<()> {
+    let now = || jiff::Timestamp::now().as_second();
+    let annotated = json!({"metadata": {"annotations": {"theirs": "stays"}}, "spec": {}});
+    for (action, key) in [
+        ("commit-now", crds::annotations::COMMIT_NOW),
+        ("restart", crds::annotations::RESTARTED_AT),
+    ] {
+        for object in [stream(&[]), annotated.clone()] {
+            let before = now();
+            let print = format!("print(made.metadata.annotations[{key:?}])");
+            let at = act(action, &object, &print)?;
+            let at = at.parse::<jiff::Timestamp>().context(|| format!("{action} wrote {at:?}"))?;
+            assert!((before..=now()).contains(&at.as_second()), "{action} wrote {at}");
+        }
+        let kept = act(action, &annotated, "print(made.metadata.annotations.theirs)")?;
+        assert_eq!(kept, "stays");
+    }
+    Ok(())
+}
+
+#[test]
 fn menu_offers_what_would_change_something() -> Result<()> {
     let actions = actions()?;
     let script = text(&actions, "/discovery.lua");
     let print = "local on = {}\nfor name, action in pairs(made) do\nif not action.disabled then table.insert(on, name) end\n\
                  end\ntable.sort(on)\nprint(table.concat(on, ' '))";
     let mut object = stream(&[]);
-    assert_eq!(lua(script, &object, print)?, "pause stop");
+    assert_eq!(lua(script, &object, print)?, "commit-now pause restart stop");
     object["spec"]["state"] = json!("Paused");
     object["status"]["openGapCount"] = json!(2);
-    assert_eq!(lua(script, &object, print)?, "acknowledge-gaps resume stop");
+    assert_eq!(lua(script, &object, print)?, "acknowledge-gaps restart resume stop");
+    object["spec"]["state"] = json!("Stopped");
+    assert_eq!(lua(script, &object, print)?, "acknowledge-gaps pause resume");
     let offered = actions["definitions"].as_array().into_iter().flatten();
     for name in offered.map(|action| text(action, "/name")) {
         assert!(script.contains(&format!("[\"{name}\"]")), "{name} is never offered");

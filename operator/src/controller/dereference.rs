@@ -78,7 +78,10 @@ pub async fn dereference(stream: &Observed, context: &Context) -> Result<Found, 
     let worker = labels::worker(&name);
     let key = (namespace.clone(), name.clone());
     let answer = context.answers.get(&key);
-    let speaks = answer.as_ref().is_some_and(|answer| answer.age() <= STALE_AFTER);
+    let pod = worker_pod(caches, &namespace, &name, &uid);
+    let fresh = answer.as_ref().is_some_and(|answer| answer.age() <= STALE_AFTER);
+    // Without its pod the last answer is older than what the worker wrote when it drained.
+    let speaks = fresh && pod.is_some();
     let checkpoint = match &children.checkpoint {
         Some(_) if !speaks => read_checkpoint(context, &namespace, &name).await,
         _ => None,
@@ -86,7 +89,7 @@ pub async fn dereference(stream: &Observed, context: &Context) -> Result<Found, 
     Ok(Found {
         all: context.all_streams(),
         deployment: caches.deployments.get(&ObjectRef::new(&worker).within(&namespace)),
-        pod: worker_pod(caches, &namespace, &name, &uid),
+        pod,
         older_pod: older_pod(caches, &namespace, &name, &uid, context.now()),
         children,
         answer,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crds::{
     conditions::{ConditionType, Reason, ReasonClass},
-    v1alpha1::{BinlogStream, BinlogStreamStatus, Condition, ConditionStatus},
+    v1alpha1::{BinlogStream, BinlogStreamStatus, Condition, ConditionStatus, HandledAction},
 };
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -198,7 +198,41 @@ fn notices(stored: Option<&BinlogStreamStatus>, new: &BinlogStreamStatus) -> Vec
             _ => {}
         }
     }
+    notices.extend(acted(stored, new));
     notices
+}
+
+/// What became of what somebody asked for, by the time it is news. A checkpoint that was moved is both the last
+/// action and the one about the checkpoint, and told once.
+fn acted(stored: Option<&BinlogStreamStatus>, new: &BinlogStreamStatus) -> Vec<Notice> {
+    let actions = |status: &BinlogStreamStatus| {
+        [status.checkpoint_action.clone(), status.last_handled_action.clone()]
+    };
+    let before = stored.map(actions).unwrap_or_default();
+    let mut news: Vec<HandledAction> = actions(new)
+        .into_iter()
+        .zip(before)
+        .filter(|(new, old)| new != old)
+        .filter_map(|(new, _)| new)
+        .collect();
+    news.dedup();
+    news.iter()
+        .map(|action| {
+            let outcome = action.outcome.as_deref().unwrap_or_default();
+            let well = matches!(outcome, "Done" | HandledAction::PENDING);
+            Notice {
+                topic: "Action".to_owned(),
+                kind: if well { Kind::Normal } else { Kind::Warning },
+                reason: format!("Action{outcome}"),
+                note: format!(
+                    "{} {}: {}",
+                    action.type_,
+                    action.requested,
+                    action.message.as_deref().unwrap_or_default()
+                ),
+            }
+        })
+        .collect()
 }
 
 fn condition(status: &BinlogStreamStatus, kind: ConditionType) -> Option<&Condition> {
@@ -254,6 +288,33 @@ mod tests {
         assert_eq!(told(Some(&starting), &ready), [("Streaming".to_owned(), Kind::Normal)]);
         assert_eq!(told(Some(&ready), &failing), [("ArchiveFailing".to_owned(), Kind::Warning)]);
         assert_eq!(told(Some(&failing), &failing), []);
+    }
+
+    #[test]
+    fn what_somebody_asked_for_is_told_once_and_a_refusal_warns() {
+        let action = |outcome: &str| HandledAction {
+            type_: "reset-checkpoint".to_owned(),
+            requested: "a@1".to_owned(),
+            completed_at: None,
+            outcome: Some(outcome.to_owned()),
+            message: Some("why".to_owned()),
+        };
+        let status = |checkpoint: &str, last: &str| BinlogStreamStatus {
+            checkpoint_action: Some(action(checkpoint)),
+            last_handled_action: Some(action(last)),
+            ..BinlogStreamStatus::default()
+        };
+        let told = |before: Option<&BinlogStreamStatus>, now: &BinlogStreamStatus| {
+            notices(before, now).into_iter().map(|n| (n.reason, n.kind, n.note)).collect::<Vec<_>>()
+        };
+        let note = "reset-checkpoint a@1: why".to_owned();
+        let refused = status("Refused", "Refused");
+        let once = ("ActionRefused".to_owned(), Kind::Warning, note.clone());
+        assert_eq!(told(None, &refused), [once]);
+        let pending = status("Pending", "Refused");
+        let waits = ("ActionPending".to_owned(), Kind::Normal, note);
+        assert_eq!(told(Some(&refused), &pending), [waits]);
+        assert_eq!(told(Some(&pending), &pending), []);
     }
 
     #[test]

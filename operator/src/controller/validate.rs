@@ -7,12 +7,14 @@
 
 pub mod consents;
 pub mod image;
+pub mod restart;
 pub mod root;
 pub mod server_id;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use crds::{
+    annotations::{CheckpointRequest, RESTARTED_AT},
     conditions::Reason,
     endpoint::host_of,
     units::QuantityText,
@@ -33,6 +35,8 @@ pub struct Input<'a> {
     pub all: &'a [Arc<Observed>],
     /// The operator's settings.
     pub settings: &'a Settings,
+    /// Value of kubectl's restart annotation in the Deployment's pod template.
+    pub deployed_restart: Option<&'a str>,
 }
 
 /// A stream that can be built: every value that a child needs, defaults filled in.
@@ -52,7 +56,9 @@ pub struct ValidStream {
     pub server_id: u32,
     /// What the annotations agree to.
     pub consents: Consents,
-    /// Value of kubectl's restart annotation on the stream.
+    /// The request to move the checkpoint that an annotation makes, pending or not.
+    pub request: Option<CheckpointRequest>,
+    /// Value of kubectl's restart annotation on the stream, where it is for the Deployment.
     pub restarted_at: Option<String>,
     /// The pod, defaults filled in.
     pub pod: PodShape,
@@ -125,7 +131,10 @@ fn check(input: &Input<'_>, stream: &BinlogStream) -> Result<ValidStream, Proble
     check_hosts(spec, input.settings)?;
     check_root(input, stream)?;
     let server_id = choose_server_id(input, stream)?;
-    let (consents, ignored) = consents::read(stream.annotations());
+    let status = stream.status.as_ref();
+    let recorded = status.and_then(|status| status.checkpoint_action.as_ref());
+    let consents::Read { consents, request, ignored } =
+        consents::read(stream.annotations(), recorded);
     Ok(ValidStream {
         namespace: stream.namespace().unwrap_or_default(),
         name: stream.name_any(),
@@ -134,7 +143,12 @@ fn check(input: &Input<'_>, stream: &BinlogStream) -> Result<ValidStream, Proble
         spec: spec.clone(),
         server_id,
         consents,
-        restarted_at: stream.annotations().get(crds::annotations::RESTARTED_AT).cloned(),
+        request,
+        restarted_at: restart::asked(
+            stream.annotations().get(RESTARTED_AT),
+            status.and_then(|status| status.worker.as_ref()?.restarted_at.as_deref()),
+            input.deployed_restart,
+        ),
         pod,
         ignored,
     })

@@ -68,6 +68,9 @@ pub fn archive(
         return ArchiveStatus {
             state: ArchiveState::Unknown,
             text: "?".to_owned(),
+            archive_id: checkpoint
+                .map(|checkpoint| checkpoint.archive.to_string())
+                .or_else(|| shown.as_ref().and_then(|shown| shown.archive_id.clone())),
             commit: commit.max(shown.as_ref().and_then(|shown| shown.commit)),
             pending_bytes: None,
             last_commit_time: shown.as_ref().and_then(|shown| shown.last_commit_time.clone()),
@@ -81,7 +84,7 @@ pub fn archive(
         reason: _,
         message: _,
         state,
-        archive_id: _,
+        archive_id,
         n,
         last_commit_time,
         recoverable_from,
@@ -93,6 +96,9 @@ pub fn archive(
     ArchiveStatus {
         state: *state,
         text: cut(&lag::archived(report), 32),
+        archive_id: archive_id
+            .map(|id| id.to_string())
+            .or_else(|| shown.and_then(|shown| shown.archive_id.clone())),
         commit: n.or(shown.and_then(|shown| shown.commit)),
         last_commit_time: last_commit_time.map(Time),
         recoverable_from: recoverable_from.map(Time),

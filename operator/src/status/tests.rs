@@ -1,5 +1,6 @@
 //! Tables: facts in, conditions out.
 
+mod actions;
 mod facets;
 mod voices;
 

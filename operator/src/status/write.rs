@@ -136,7 +136,11 @@ fn is_urgent(stored: &BinlogStreamStatus, new: &BinlogStreamStatus) -> bool {
     let fell = is_ready(stored) && !is_ready(new);
     let opened = new.open_gap_count > stored.open_gap_count;
     let asked = |status: &BinlogStreamStatus| {
-        (status.observed_generation, status.last_handled_action.clone())
+        (
+            status.observed_generation,
+            status.last_handled_action.clone(),
+            status.checkpoint_action.clone(),
+        )
     };
     fell || opened || asked(stored) != asked(new)
 }
@@ -161,7 +165,8 @@ fn flips(status: &BinlogStreamStatus) -> impl PartialEq + use<'_> {
         status.reason.as_deref(),
         status.conditions.iter().map(said).collect::<Vec<_>>(),
         (status.gap_count, status.open_gap_count),
-        (status.server_id, &status.start, &status.last_handled_action),
+        (status.server_id, &status.start),
+        (&status.last_handled_action, &status.checkpoint_action),
     )
 }
 

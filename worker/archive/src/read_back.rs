@@ -285,8 +285,11 @@ impl Walk {
             self.begin(Stretch { at, lineage: Some(body.clone()) });
         }
         let passed = entry.gap.as_ref().filter(|gap| gap.phase == GapPhase::Passed);
-        if let Some(at) = passed.and_then(|gap| gap.to.clone()) {
-            self.begin(Stretch { at, lineage: None });
+        // Within its file raw goes on, whatever was passed; in another one it begins with the file.
+        if let Some(Point { lineage, file, .. }) = passed.and_then(|gap| gap.to.clone())
+            && (&lineage, &file) != (&self.at.lineage, &self.at.file)
+        {
+            self.begin(Stretch { at: Point::new(lineage, file, 0), lineage: None });
         }
         let Some(raw) = entry.raw.as_ref().filter(|raw| raw.to.lineage == self.at.lineage) else {
             return Ok(None);

@@ -6,29 +6,27 @@ use std::time::{Duration, Instant};
 use archive::commit::CommitEnd;
 use binlog::{StoppedTable, TableName, Unnamed};
 use crds::conditions::Reason;
+use crds::position::FilePosition;
 use crds::worker_status::{DecodingFacet, MAX_LISTED, Phase, PositionFacet, StoppedTableFacet};
 
 use jiff::Timestamp;
 use source::{Dump, Identity, SourceConfig, SourceError};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant as Deadline;
 use tokio_util::sync::CancellationToken;
 
 use super::assemble::{Assembler, Counters, ResumePoint, Seen, Wanted};
 use super::cut::Cut;
 use super::error::AssembleError;
+use super::pace::Pace;
 use super::recall::Recall;
 use super::ship::{Ended, Shipment, Shipper};
 use crate::board::Board;
 use crate::metrics::Metrics;
 use crate::names::ask::{Asker, Unanswered};
 
-/// Our own checkpoint traffic rides with the next cut, at the latest with this one.
-const QUIET_CUT: Duration = Duration::from_secs(600);
 /// Heartbeats after which what the source still owes does not come.
 const PROOF_LIMIT: u32 = 4;
-/// How long reading goes on without the board being told.
-const REPORT_EVERY: Duration = Duration::from_millis(250);
 
 /// When a cut is made.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +58,10 @@ pub struct Stream<'a> {
     pub assembler: Assembler,
     /// Takes parts and cuts.
     pub shipper: &'a Shipper,
+    /// Who asks for a cut is told the boundary that it was made at.
+    pub asked: mpsc::Receiver<oneshot::Sender<FilePosition>>,
+    /// Who waits for that.
+    pub hurried: Option<oneshot::Sender<FilePosition>>,
     /// Reads back what was prepared long before its verdict.
     pub recall: Recall<'a>,
     /// Asks the source for the columns that table maps do not name.
@@ -141,6 +143,10 @@ impl Stream<'_> {
                 () = tokio::time::sleep_until(pace.report_at()), if self.unreported => {
                     self.report();
                     pace.reported();
+                    Ok(false)
+                }
+                Some(reply) = self.asked.recv() => {
+                    self.hurried = Some(reply);
                     Ok(false)
                 }
                 event = dump.next() => match event {
@@ -317,8 +323,15 @@ impl Stream<'_> {
         }
         let full =
             self.assembler.pending_bytes() >= self.rule.max_bytes && self.assembler.has_news();
-        if (full || self.assembler.cut_wanted()) && self.assembler.may_cut() {
+        let hurried = self.hurried.is_some() && self.assembler.has_boundary();
+        if (full || hurried || self.assembler.cut_wanted()) && self.assembler.may_cut() {
             self.cut(pace, outside).await?;
+        }
+        if self.assembler.may_cut()
+            && let Some(reply) = self.hurried.take()
+        {
+            // Whoever asked may have gone.
+            drop(reply.send(self.assembler.at().clone()));
         }
         self.follow_proofs().await?;
         if pace.report_at() <= Deadline::now() {
@@ -447,41 +460,5 @@ fn decoding(stopped: &BTreeMap<TableName, StoppedTable>) -> DecodingFacet {
         message: message.unwrap_or_default(),
         stopped_count: u32::try_from(stopped.len()).unwrap_or(u32::MAX),
         stopped: listed,
-    }
-}
-
-/// When the next cut and the next report are due.
-#[derive(Debug, Default)]
-struct Pace {
-    since: Option<Deadline>,
-    told: Option<Deadline>,
-}
-
-impl Pace {
-    /// Something waits from now on, if nothing did before.
-    fn begin(&mut self) {
-        self.since.get_or_insert_with(Deadline::now);
-    }
-
-    fn restart(&mut self) {
-        self.since = None;
-    }
-
-    fn waiting(&self) -> bool {
-        self.since.is_some()
-    }
-
-    fn cut_at(&self, max_delay: Duration, news: bool) -> Deadline {
-        let delay = if news { max_delay } else { QUIET_CUT };
-        self.since.unwrap_or_else(Deadline::now) + delay
-    }
-
-    /// When the board may be told again.
-    fn report_at(&self) -> Deadline {
-        self.told.map_or_else(Deadline::now, |at| at + REPORT_EVERY)
-    }
-
-    fn reported(&mut self) {
-        self.told = Some(Deadline::now());
     }
 }

@@ -79,7 +79,7 @@ async fn first_bytes(reader: &ReadBack, n: u64, head: &Point) -> Result<Option<V
 }
 
 /// Shows the events of a file until `more` wants no more of them or the file ends.
-async fn each_event(
+pub(super) async fn each_event(
     settings: &SourceConfig,
     flavor: Flavor,
     file: &str,
@@ -109,6 +109,6 @@ async fn each_event(
     }
 }
 
-fn unreadable(file: &str, error: &dyn std::error::Error) -> Fault {
+pub(super) fn unreadable(file: &str, error: &dyn std::error::Error) -> Fault {
     Fault::source(Reason::ProtocolError, format!("read the beginning of {file}: {}", chain(error)))
 }

@@ -87,7 +87,10 @@ pub fn recorded(board: &Board, consents: &[Consent]) {
                 ("accept-archive", "the stream goes on with the archive as it is")
             }
             // Recorded by the entries that they allow, and shown there.
-            ConsentKind::AcceptSource | ConsentKind::AcknowledgeGap => continue,
+            ConsentKind::AcceptSource
+            | ConsentKind::AcknowledgeGap
+            | ConsentKind::ResetCheckpoint
+            | ConsentKind::SetCheckpoint => continue,
         };
         handled(board, action, value, message);
     }
@@ -95,14 +98,12 @@ pub fn recorded(board: &Board, consents: &[Consent]) {
 
 /// Shows that a request was carried out.
 pub fn handled(board: &Board, action: &str, value: &str, message: &str) {
-    board.update(|facts| {
-        facts.report.last_handled_action = Some(ActionFacet {
-            type_: action.to_owned(),
-            requested: value.to_owned(),
-            completed_at: Some(Timestamp::now()),
-            outcome: Outcome::Done,
-            message: message.to_owned(),
-        });
+    board.acted(ActionFacet {
+        type_: action.to_owned(),
+        requested: value.to_owned(),
+        completed_at: Some(Timestamp::now()),
+        outcome: Outcome::Done,
+        message: message.to_owned(),
     });
 }
 

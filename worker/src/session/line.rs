@@ -10,6 +10,7 @@ use changes::{ChangeBatch, ParquetSettings};
 use crds::conditions::Reason;
 use crds::worker_config::WorkerConfig;
 use source::{Dump, DumpRefusal, Identity, SourceConfig};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::decide::server_of;
@@ -225,9 +226,12 @@ impl Line<'_, '_> {
             facts.lag.expect_heartbeats(heartbeats);
         });
         let commit = &self.config.archive.commit;
+        let (ask, asked) = mpsc::channel(1);
         let stream = Stream {
             assembler,
             shipper,
+            asked,
+            hurried: None,
             recall: Recall { committer: self.committer, store: self.store },
             asker: &mut self.asker,
             source: (&place.settings, &place.identity),
@@ -253,6 +257,9 @@ impl Line<'_, '_> {
             server: &server,
             committer: self.committer,
             board: self.session.board,
+            ask,
+            committed: &self.session.memory.committed,
+            asked: self.session.memory.asked.as_ref(),
         };
         let told = CancellationToken::new();
         let (end, resume, cause) = {

@@ -14,9 +14,10 @@ use crds::worker_status::{Phase, StartFacet, StartOrigin};
 use jiff::Timestamp;
 use source::Identity;
 
-use super::decide::{Plan, server_of};
+use super::decide::{Plan, held_back, server_of};
 use super::housekeeping::{GapConsents, handled};
 use super::line::{Line, Place};
+use super::moving::Found;
 use super::{Ready, SessionEnd};
 use crate::fault::Fault;
 use crate::names::{self, Known, Tables};
@@ -39,32 +40,43 @@ pub(super) fn gap_id(state: &State) -> String {
 impl Line<'_, '_> {
     /// Carries the plan out: the entries that must stand before the first dump.
     pub(super) async fn begin(&mut self, ready: Ready) -> Result<Place, SessionEnd> {
-        let Ready { settings, mut control, facts, plan } = ready;
+        let Ready { settings, mut control, facts, plan, request } = ready;
         let identity = facts.identity;
-        let resume = match plan {
-            Plan::Resume(mut resume) => {
+        let moved = match &request {
+            Some(request) => {
+                let source =
+                    Found { identity: &identity, control: &mut control, settings: &settings };
+                self.moved(request, &plan, source).await?
+            }
+            None => None,
+        };
+        let resume = match (moved, plan) {
+            (Some(resume), _) => resume,
+            (None, Plan::Resume(mut resume)) => {
                 self.show_start(&resume.at, StartOrigin::Archive);
                 resume.tables.described = self.known_tables(&resume.at, true).await?;
                 *resume
             }
-            Plan::Fresh => {
+            (None, Plan::Fresh) => {
                 let start =
                     position::resolve(&self.config.start, &identity, &mut control, &settings)
                         .await?;
-                let at = FilePosition::new(start.file.clone(), start.changes_from);
+                let at = start.changes_from.clone();
                 let resume = self.open_lineage(&identity, start, LineageCause::Start, None).await?;
                 self.show_start(&at, StartOrigin::Spec);
                 resume
             }
-            Plan::Switch { consent } => self.switch(&identity, &settings, consent).await?,
-            Plan::Gap { from, oldest, missing } => self.pass_gap(&from, &oldest, missing).await?,
+            (None, Plan::Switch { consent }) => self.switch(&identity, &settings, consent).await?,
+            (None, Plan::Gap { from, oldest, missing }) => {
+                self.pass_gap(&from, &oldest, missing).await?
+            }
         };
         control.close().await;
         Ok(Place { resume, identity, settings })
     }
 
     /// What the archive knows of tables whose maps name no columns. What lies in a gap may have redefined every table.
-    async fn known_tables(
+    pub(super) async fn known_tables(
         &self,
         at: &FilePosition,
         follows: bool,
@@ -75,7 +87,7 @@ impl Line<'_, '_> {
         Ok(known.map_err(Fault::from)?)
     }
 
-    fn show_start(&self, at: &FilePosition, origin: StartOrigin) {
+    pub(super) fn show_start(&self, at: &FilePosition, origin: StartOrigin) {
         let facet = StartFacet {
             mode: self.config.start.mode,
             position: at.clone(),
@@ -111,7 +123,7 @@ impl Line<'_, '_> {
             },
             file: start.file.clone(),
             fde_time: None,
-            from_at: Point::new(id, &start.file, start.changes_from),
+            from_at: Point::new(id, &start.changes_from.file, start.changes_from.offset),
             // Only a proven switch goes on with the archive's set; else the file's head begins a new one.
             gtid: (!failover).then(|| full(String::new())),
             held,
@@ -126,9 +138,8 @@ impl Line<'_, '_> {
         tracing::info!(lineage = body.id, file = body.file, ?cause, "lineage opened");
         self.log(self.committer.append(Body::lineage(body)).await)?;
         let at = FilePosition::new(start.file, 0);
-        let from = FilePosition::new(at.file.clone(), start.changes_from);
         Ok(ResumePoint {
-            changes_from: (start.changes_from > 0).then_some(from),
+            changes_from: Some(start.changes_from).filter(|from| *from != at),
             at,
             tail: None,
             format_time: None,
@@ -187,12 +198,23 @@ impl Line<'_, '_> {
             );
         }
         self.session.memory.gap_seen = None;
+        self.behind_a_gap(&state, oldest)
+    }
+
+    /// Where the stint goes on behind a gap: at the head of a file, which says what was executed before it.
+    pub(super) fn behind_a_gap(
+        &self,
+        state: &State,
+        file: &str,
+    ) -> Result<ResumePoint, SessionEnd> {
+        let stint = state.facts.lineages.last();
+        let held = stint.map(|stint| held_back(state.flavor(), stint)).transpose()?.flatten();
         Ok(ResumePoint {
-            at: to,
+            at: FilePosition::new(file, 0),
             tail: None,
             format_time: None,
             changes_from: None,
-            held: None,
+            held,
             executed: None,
             prepared: PreparedSet::of(&state.facts.xa),
             next_file: None,

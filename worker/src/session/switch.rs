@@ -92,7 +92,7 @@ impl Line<'_, '_> {
             let by = given.as_ref().map_or("worker", |given| given.by.as_str());
             self.record_loss(&state, &missing, by).await?;
         }
-        let start = position::Start { file, changes_from: 0, held };
+        let start = position::Start::with_file(file, held);
         let cause = if given.is_some() { LineageCause::Consent } else { LineageCause::Failover };
         let resume = self.open_lineage(identity, start, cause, given.clone()).await?;
         if let Some(given) = given {

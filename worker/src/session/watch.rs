@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use archive::LogError;
 use archive::commit::Committer;
 use archive::entry::Holder;
+use crds::annotations::CheckpointRequest;
 use crds::conditions::Reason;
 use crds::worker_config::{Consents, WorkerConfig};
 use jiff::Timestamp;
@@ -12,8 +14,10 @@ use source::SourceConfig;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::commit_now::{Ask, Committed, commit_now};
 use super::decide::server_of;
 use super::housekeeping::{GapConsents, acknowledge_gaps};
+use super::request::refuse_late;
 use crate::board::Board;
 use crate::config::Current;
 use crate::fault::Fault;
@@ -58,6 +62,12 @@ pub struct Watch<'a> {
     pub committer: &'a Committer,
     /// Told what is learnt.
     pub board: &'a Board,
+    /// Asks the stream to cut.
+    pub ask: Ask,
+    /// The commit on request that was carried out last.
+    pub committed: &'a Committed,
+    /// The request to move the checkpoint that the process began with.
+    pub asked: Option<&'a CheckpointRequest>,
 }
 
 impl Watch<'_> {
@@ -81,20 +91,33 @@ impl Watch<'_> {
             if !same_but_consents(&self.running, &new) {
                 return Cause::Config;
             }
-            let state = self.committer.durable().borrow().state.clone();
-            let consents = GapConsents::new(&new.consents, &state);
             let mut later = self.config.clone();
             tokio::select! {
                 biased;
                 // The archive may be away: what else is wished must not wait for it.
                 () = another(&mut later, &self.running) => return Cause::Config,
-                done = acknowledge_gaps(self.committer, consents, self.board) => if done.is_err() {
+                done = self.wishes(&new.consents) => if done.is_err() {
                     // The committer has ended; the session sees it and says why.
                     std::future::pending::<()>().await;
                 },
             }
         }
         std::future::pending().await
+    }
+
+    /// What people ask of a stream that runs.
+    async fn wishes(&self, consents: &Consents) -> Result<(), LogError> {
+        let state = self.committer.durable().borrow().state.clone();
+        if let Some(late) = consents.checkpoint_request()
+            && self.asked != Some(&late)
+        {
+            refuse_late(self.board, &late, Some(&state));
+        }
+        let given = GapConsents::new(consents, &state);
+        acknowledge_gaps(self.committer, given, self.board).await?;
+        let value = consents.commit_now.as_deref();
+        commit_now(value, self.committed, &self.ask, self.committer, self.board).await;
+        Ok(())
     }
 
     /// Looks for a higher claim. No answer is no news about that: the next append settles it. For long, it is news

@@ -31,10 +31,17 @@ const BOUNDARY_EVENTS: [&str; 10] = [
 pub struct Start {
     /// The file that raw begins with, at byte 0.
     pub file: String,
-    /// Offset in it at which the change log begins; 0 = with the file.
-    pub changes_from: u64,
+    /// Where the change log begins, there or further ahead; offset 0 = with the file.
+    pub changes_from: FilePosition,
     /// Transactions whose rows are not wanted.
     pub held: Option<Held>,
+}
+
+impl Start {
+    /// The change log begins with the file.
+    pub fn with_file(file: String, held: Option<Held>) -> Self {
+        Self { changes_from: FilePosition::new(file.clone(), 0), file, held }
+    }
 }
 
 /// Resolves `start`. Opens dumps where SQL cannot tell: only the holder of the stream may ask.
@@ -52,21 +59,23 @@ pub async fn resolve(
                     "the source does not say where it writes its binlog",
                 )
             })?;
-            Ok(Start { file: end.file, changes_from: end.offset, held: None })
+            Ok(Start { file: end.file.clone(), changes_from: end, held: None })
         }
         StartMode::Earliest => {
             let oldest = identity.binlogs.as_ref().and_then(|files| files.first());
             let oldest = oldest.ok_or_else(|| {
                 Fault::source(Reason::BinlogDisabled, "the source lists no binlog files")
             })?;
-            Ok(Start { file: oldest.name.clone(), changes_from: 0, held: None })
+            Ok(Start::with_file(oldest.name.clone(), None))
         }
         StartMode::FilePosition => {
             let spec = start.file_position.as_ref().ok_or_else(|| missing("start.filePosition"))?;
             let wanted = FilePosition::new(spec.file.clone(), spec.position);
             let at = boundary(&wanted, identity.flavor, control, settings).await?;
-            let changes_from = if at.offset <= FilePosition::FIRST_EVENT { 0 } else { at.offset };
-            Ok(Start { file: at.file, changes_from, held: None })
+            if at.offset <= FilePosition::FIRST_EVENT {
+                return Ok(Start::with_file(at.file, None));
+            }
+            Ok(Start { file: at.file.clone(), changes_from: at, held: None })
         }
         StartMode::GtidSet => {
             let text = start.gtid_set.as_deref().ok_or_else(|| missing("start.gtidSet"))?;
@@ -74,7 +83,7 @@ pub async fn resolve(
                 Fault::source(Reason::SpecInvalid, format!("start.gtidSet: {error}"))
             })?;
             let file = source::connect(settings).await?.locate(identity.flavor, &held).await?;
-            Ok(Start { file, changes_from: 0, held: Some(Held::Covered(held)) })
+            Ok(Start::with_file(file, Some(Held::Covered(held))))
         }
     }
 }

@@ -9,7 +9,10 @@ use super::super::{
 };
 use super::Findings;
 use super::bounds::{duration, is_binlog_file, is_endpoint, is_host, is_label, is_table, quantity};
-use crate::annotations::{AcceptedArchive, parse_accept_source, parse_acknowledge_gap};
+use crate::annotations::{
+    AcceptedArchive, CheckpointRequest, parse_accept_source, parse_acknowledge_gap,
+    parse_commit_now,
+};
 use crate::position::{Flavor, GtidSet};
 use crate::v1alpha1::{FilterSpec, StartMode, StartSpec, TlsMode};
 
@@ -421,8 +424,16 @@ fn s3(s3: &S3Config, found: &mut Findings) {
 }
 
 fn consents(consents: &Consents, found: &mut Findings) {
-    let Consents { adopt_archive: _, accept_source, accept_archive, acknowledge_gaps, by } =
-        consents;
+    let Consents {
+        adopt_archive: _,
+        accept_source,
+        accept_archive,
+        acknowledge_gaps,
+        commit_now,
+        reset_checkpoint,
+        set_checkpoint,
+        by,
+    } = consents;
     if let Some(value) = accept_source {
         found.require(
             parse_accept_source(value).is_ok(),
@@ -453,7 +464,34 @@ fn consents(consents: &Consents, found: &mut Findings) {
             "must be gap ids, or all",
         );
     }
+    if let Some(value) = commit_now {
+        let message = "must be a text of 1 to 256 characters, as a time";
+        found.require(parse_commit_now(value).is_ok(), "consents.commitNow", value, message);
+    }
+    requests(reset_checkpoint.as_deref(), set_checkpoint.as_deref(), found);
     if let Some(by) = by {
         found.require(by.len() <= 253, "consents.by", by, "at most 253 characters");
+    }
+}
+
+fn requests(reset: Option<&str>, set: Option<&str>, found: &mut Findings) {
+    if let Some(value) = reset {
+        found.require(
+            CheckpointRequest::reset(value).is_ok(),
+            "consents.resetCheckpoint",
+            value,
+            "must be <archive id>@<number of its newest entry>",
+        );
+    }
+    if let Some(value) = set {
+        found.require(
+            CheckpointRequest::set(value).is_ok(),
+            "consents.setCheckpoint",
+            value,
+            "must be <archive id>@<number of its newest entry>/<file>:<offset>, or a GTID set \
+             behind the slash",
+        );
+        let message = "the checkpoint is reset or set, not both; leave one of them out";
+        found.require(reset.is_none(), "consents.setCheckpoint", value, message);
     }
 }

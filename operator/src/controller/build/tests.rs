@@ -137,6 +137,7 @@ fn config_changes_do_not_roll_the_pod() {
         json!({"spec": {"filter": {"schemas": ["shop"]}}}),
         json!({"spec": {"worker": {"logLevel": "debug"}}}),
         json!({"metadata": {"generation": 9, "annotations": {"binlogstream.io/acknowledge-gap": "all"}}}),
+        json!({"metadata": {"annotations": {"binlogstream.io/commit-now": "2026-11-27T10:00:00Z"}}}),
     ] {
         assert_eq!(before, template(spec.clone()), "{spec}");
     }

@@ -41,7 +41,7 @@ fn merge(into: &mut Value, from: &Value) {
 fn check_beside(stream: Observed, peers: Vec<Observed>) -> Result<ValidStream, Refusal> {
     let settings = settings();
     let all: Vec<_> = peers.into_iter().map(Arc::new).collect();
-    validate(&Input { stream: &stream, all: &all, settings: &settings })
+    validate(&Input { stream: &stream, all: &all, settings: &settings, deployed_restart: None })
 }
 
 fn check_alone(spec: Value) -> Result<ValidStream, Refusal> {

@@ -91,6 +91,23 @@ pub enum ConsentKind {
     AcceptSource,
     /// Go on although events are missing.
     AcknowledgeGap,
+    /// Begin again where the configuration's start leads.
+    ResetCheckpoint,
+    /// Go on at a position further ahead.
+    SetCheckpoint,
+}
+
+impl ConsentKind {
+    /// Whether the value itself tells that it is spent: it names the newest entry, and the entry that uses it up
+    /// follows on that.
+    pub fn is_spent_by_its_entry(self) -> bool {
+        matches!(self, Self::ResetCheckpoint | Self::SetCheckpoint)
+    }
+
+    /// Whether it says that what is missing in a passed gap is known and accepted.
+    pub fn accepts_a_gap(self) -> bool {
+        matches!(self, Self::AcknowledgeGap) || self.is_spent_by_its_entry()
+    }
 }
 
 /// A consent that was given.
@@ -99,7 +116,7 @@ pub enum ConsentKind {
 pub struct Consent {
     /// What was consented to.
     pub kind: ConsentKind,
-    /// The value given: an archive id, `id@n`, a server, a gap id.
+    /// The value given: an archive id, `id@n`, `id@n/position`, a server, a gap id.
     pub value: String,
     /// Who gave it.
     pub by: By,
@@ -111,13 +128,13 @@ pub struct Consent {
 pub enum GapPhase {
     /// Seen; nothing moved.
     Detected,
-    /// The cursors moved over it.
+    /// The cursors moved over it. Without having been detected before it was asked for.
     Passed,
     /// Somebody took note of it after it was passed.
     Acknowledged,
 }
 
-/// Events that the source can no longer give.
+/// Events that the source can no longer give, or that somebody gave up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GapBody {
@@ -129,7 +146,8 @@ pub struct GapBody {
     pub reason: String,
     /// First byte that is missing.
     pub from: Point,
-    /// Where the source can go on; the cursors move here when it is passed.
+    /// Where the source can go on; the cursors move here when it is passed. Raw files are whole: within the file
+    /// that is being kept raw stays, in another one it begins at byte 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Point>,
     /// What is missing.
@@ -164,7 +182,7 @@ pub enum LineageCause {
     Failover,
     /// Another server, or another history, by consent.
     Consent,
-    /// A position was set by request.
+    /// The checkpoint was reset, to a position that is not further ahead.
     Seek,
 }
 

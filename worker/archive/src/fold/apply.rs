@@ -9,8 +9,8 @@ use super::{
     FoldError, MAX_ACKNOWLEDGED, MAX_CONSENTS, MAX_STINTS, State, broken, check, gtid_digest,
 };
 use crate::entry::{
-    Claim, ConsentKind, Entry, EntryKind, FullGtid, GapBody, GapPhase, LineageBody, LineageCause,
-    Maintain, OpenGap, Point, Snapshot, Stint, Stored, TableGap, XaOpened, XaPart,
+    Claim, Entry, EntryKind, FullGtid, GapBody, GapPhase, LineageBody, LineageCause, Maintain,
+    OpenGap, Point, Snapshot, Stint, Stored, TableGap, XaOpened, XaPart,
 };
 
 pub(super) fn begin(flavor: Flavor, stored: &Stored) -> Result<State, FoldError> {
@@ -51,7 +51,9 @@ pub(super) fn apply(before: &State, stored: &Stored) -> Result<State, FoldError>
         // Nothing is known of it but its place in the chain; `unwritable` says so.
         EntryKind::Unknown(_) => {}
     }
-    facts.consents.extend(entry.consents.iter().cloned());
+    // The others no later decision asks for.
+    let kept = entry.consents.iter().filter(|given| !given.kind.is_spent_by_its_entry());
+    facts.consents.extend(kept.cloned());
     let surplus = facts.consents.len().saturating_sub(MAX_CONSENTS);
     facts.consents.drain(..surplus);
     if entry.at.is_some() {
@@ -218,7 +220,9 @@ fn commit(facts: &mut Snapshot, entry: &Entry) -> Result<(), FoldError> {
     for gap in &entry.gaps {
         table_gap(facts, gap);
     }
-    if facts.recoverable_from.is_none() {
+    // Not by commits before the change log's own start.
+    let told = entry.changes.is_some() || !facts.config.changes;
+    if told && facts.recoverable_from.is_none() {
         facts.recoverable_from = entry.at.as_ref().and_then(|at| at.event_time);
     }
     Ok(())
@@ -248,8 +252,7 @@ fn follow(
             format!("{sink} begins at {from} and the cursor is at {stands}"),
         ));
     }
-    let back = to.position().cmp_in_lineage(&from.position()) == Some(std::cmp::Ordering::Less);
-    if back || to.lineage != from.lineage {
+    if is_before(to, from) || to.lineage != from.lineage {
         return Err(broken(entry, format!("{sink} goes from {from} to {to}")));
     }
     Ok(())
@@ -273,23 +276,45 @@ fn gap(facts: &mut Snapshot, entry: &Entry) -> Result<(), FoldError> {
             let Some(to) = &body.to else {
                 return Err(broken(entry, "a gap is passed without a position to go on at"));
             };
-            facts.raw = facts.config.raw.then(|| to.clone());
-            facts.changes = facts.config.changes.then(|| to.clone());
-            facts.raw_head = None;
-            facts.recoverable_from = None;
-            let consented =
-                entry.consents.iter().any(|given| given.kind == ConsentKind::AcknowledgeGap);
-            for open in facts.gaps.iter_mut().filter(|open| open.id == body.id) {
-                open.phase = GapPhase::Passed;
-                open.to = Some(to.clone());
-            }
-            if consented {
-                acknowledge(facts, entry, &body.id);
-            }
+            pass(facts, entry, body, to)?;
         }
         GapPhase::Acknowledged => acknowledge(facts, entry, &body.id),
     }
     Ok(())
+}
+
+/// The cursors move to `to`, never back. Within the file being kept raw misses nothing and stays where it is.
+fn pass(facts: &mut Snapshot, entry: &Entry, body: &GapBody, to: &Point) -> Result<(), FoldError> {
+    if let Some(stands) = super::least(facts.raw.as_ref(), facts.changes.as_ref())
+        && is_before(to, &stands)
+    {
+        return Err(broken(entry, format!("a gap is passed from {stands} back to {to}")));
+    }
+    let raw = facts.raw.take().filter(|raw| (&raw.lineage, &raw.file) == (&to.lineage, &to.file));
+    if raw.is_none() {
+        facts.raw_head = None;
+    }
+    facts.recoverable_from = None;
+    let whole = || Point::new(&to.lineage, &to.file, 0);
+    facts.raw = facts.config.raw.then(|| raw.unwrap_or_else(whole));
+    let ahead = facts.changes.take().filter(|changes| is_before(to, changes));
+    facts.changes = facts.config.changes.then(|| ahead.unwrap_or_else(|| to.clone()));
+    if !facts.gaps.iter().any(|open| open.id == body.id) {
+        facts.gap_count = facts.gap_count.saturating_add(1);
+        facts.gaps.push(open_gap(entry, body));
+    }
+    for open in facts.gaps.iter_mut().filter(|open| open.id == body.id) {
+        open.phase = GapPhase::Passed;
+        open.to = Some(to.clone());
+    }
+    if entry.consents.iter().any(|given| given.kind.accepts_a_gap()) {
+        acknowledge(facts, entry, &body.id);
+    }
+    Ok(())
+}
+
+fn is_before(one: &Point, other: &Point) -> bool {
+    one.position().cmp_in_lineage(&other.position()) == Some(std::cmp::Ordering::Less)
 }
 
 fn acknowledge(facts: &mut Snapshot, entry: &Entry, id: &str) {

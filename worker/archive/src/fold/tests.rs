@@ -170,7 +170,7 @@ fn a_gap_is_latched_until_somebody_takes_note() {
             json!({
                 "kind": "gap", "at": at(pos, "", "0-1-5"), "consents": consents,
                 "gap": {"id": "g1", "phase": phase, "reason": "BinlogPurged", "from": point(0),
-                        "to": point(500), "by": "onGap"}
+                        "to": {"lineage": "0001-7", "file": "b.000009", "pos": 0}, "by": "onGap"}
             }),
         )
     };
@@ -178,17 +178,64 @@ fn a_gap_is_latched_until_somebody_takes_note() {
     let state = state.apply(&detected).unwrap();
     assert_eq!((state.facts.gap_count, state.facts.gaps.len()), (1, 1));
     assert_eq!(state.resume().unwrap().pos, 0, "detecting moves nothing");
-    let passed = gap(&detected, "passed", 500, json!([]));
+    let passed = gap(&detected, "passed", 0, json!([]));
     let resumed = state.apply(&passed).unwrap();
-    assert_eq!(resumed.resume().unwrap().pos, 500);
+    assert_eq!(resumed.resume().unwrap().file, "b.000009");
     assert_eq!(resumed.facts.gaps.len(), 1, "still open under onGap Resume");
-    let done = resumed.apply(&gap(&passed, "acknowledged", 500, json!([]))).unwrap();
+    let done = resumed.apply(&gap(&passed, "acknowledged", 0, json!([]))).unwrap();
     assert_eq!((done.facts.gap_count, done.facts.gaps.len()), (1, 0));
     assert!(done.facts.acknowledged[0].acknowledged_at.is_some(), "it is remembered");
     let consent = json!([{"kind": "acknowledgeGap", "value": "g1", "by": "annotation"}]);
-    let consented = state.apply(&gap(&detected, "passed", 500, consent)).unwrap();
+    let consented = state.apply(&gap(&detected, "passed", 0, consent)).unwrap();
     assert_eq!(consented.facts.gaps.len(), 0, "the acknowledgement was the consent");
     assert_eq!(consented.facts.acknowledged.len(), 1);
+}
+
+/// A gap that somebody asked for, to a position.
+fn asked(before: &Stored, file: &str, pos: u64) -> Stored {
+    after(
+        before,
+        json!({
+            "kind": "gap",
+            "consents": [{"kind": "setCheckpoint", "value": "v", "by": "annotation"}],
+            "gap": {"id": "g1", "phase": "passed", "reason": "CheckpointSet", "from": point(100),
+                    "to": {"lineage": "0001-7", "file": file, "pos": pos}, "by": "annotation"}
+        }),
+    )
+}
+
+#[test]
+fn a_gap_that_was_asked_for_is_counted_passed_and_acknowledged_by_one_entry() {
+    let (state, last) = start();
+    let first = commit(&last, 0, 100, "0-1-9");
+    let state = state.apply(&first).unwrap().apply(&asked(&first, "b.000001", 500)).unwrap();
+    let facts = &state.facts;
+    assert_eq!((facts.gap_count, facts.gaps.len(), facts.acknowledged.len()), (1, 0, 1));
+    assert_eq!(facts.acknowledged[0].to.as_ref().unwrap().pos, 500);
+    assert!(facts.consents.is_empty(), "what is spent by its entry need not be remembered");
+}
+
+#[test]
+fn within_a_file_raw_stays_and_in_another_one_it_begins_whole() {
+    let (state, last) = start();
+    let first = commit(&last, 0, 100, "0-1-9");
+    let state = state.apply(&first).unwrap();
+    let cursors = |file, pos| {
+        let facts = state.apply(&asked(&first, file, pos)).unwrap().facts;
+        let shown = |point: Option<crate::entry::Point>| point.unwrap().position().to_string();
+        (shown(facts.raw), shown(facts.changes))
+    };
+    assert_eq!(cursors("b.000001", 500), ("b.000001:100".into(), "b.000001:500".into()));
+    assert_eq!(cursors("b.000002", 70), ("b.000002:0".into(), "b.000002:70".into()));
+}
+
+#[test]
+fn no_gap_moves_a_cursor_back() {
+    let (state, last) = start();
+    let first = commit(&last, 0, 100, "0-1-9");
+    let state = state.apply(&first).unwrap();
+    assert!(refused(&state, &asked(&first, "b.000001", 50)).contains("back"));
+    assert!(refused(&state, &asked(&first, "b.000000", 900)).contains("back"));
 }
 
 #[test]

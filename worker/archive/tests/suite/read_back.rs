@@ -34,20 +34,21 @@ async fn writer(store: &Arc<dyn Store>, instance: &str) -> Committer {
 /// Commits the bytes up to `to` in two objects, in an entry of their own.
 async fn commit(committer: &Committer, to: u64) {
     let from = committer.durable().borrow().state.facts.raw.clone().unwrap();
-    let middle = u64::midpoint(from.pos, to);
+    let (middle, file) = (u64::midpoint(from.pos, to), from.file.clone());
     let mut parts = Vec::new();
     for (from, to) in [(from.pos, middle), (middle, to)] {
         let bytes = RawBytes::Plain(Bytes::from(content(from..to)));
-        let (lineage, file) = (LINEAGE.to_owned(), FILE.to_owned());
+        let (lineage, file) = (LINEAGE.to_owned(), file.clone());
         let part = RawPart { lineage, file, from, to, bytes };
         parts.push(committer.upload_raw(part).await.unwrap());
     }
-    let raw = RawBatch { from, to: point(to), parts, closed: Vec::new(), head: None };
+    let end = Point { pos: to, ..from.clone() };
+    let raw = RawBatch { from, to: end.clone(), parts, closed: Vec::new(), head: None };
     let gtid = GtidSet::parse(Flavor::MariaDB, &format!("0-1-{}", to + 1)).unwrap();
     let batch = Batch { raw: Some(raw), gtid_added: Some(gtid), ..Batch::default() };
     committer.submit(batch).await.unwrap();
     let mut durable = committer.durable();
-    durable.wait_for(|head| head.state.facts.raw.as_ref().unwrap().pos >= to).await.unwrap();
+    durable.wait_for(|head| head.state.facts.raw.as_ref() == Some(&end)).await.unwrap();
 }
 
 fn head(committer: &Committer) -> Arc<State> {
@@ -137,28 +138,34 @@ async fn a_hole_is_named() {
     assert!(matches!(ends, ReadBackError::NotHeld { .. }), "{ends}");
 }
 
+/// A gap that ends in this file is passed.
+async fn pass(committer: &Committer, file: &str, pos: u64) {
+    let passed = GapBody {
+        id: format!("g-{file}-{pos}"),
+        phase: GapPhase::Passed,
+        reason: "CheckpointSet".to_owned(),
+        from: point(100),
+        to: Some(Point::new(LINEAGE, file, pos)),
+        missing: None,
+        by: "config".to_owned(),
+    };
+    committer.append(Body::gap(passed, None, Vec::new())).await.unwrap();
+}
+
 #[tokio::test]
-async fn a_gap_that_was_passed_begins_a_new_stretch() {
+async fn a_gap_that_was_passed_begins_a_new_stretch_in_another_file_only() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let committer = writer(&store, "one").await;
     commit(&committer, 100).await;
-    let gap = |phase| GapBody {
-        id: "g".to_owned(),
-        phase,
-        reason: "BinlogPurged".to_owned(),
-        from: point(100),
-        to: Some(point(500)),
-        missing: None,
-        by: "onGap".to_owned(),
-    };
-    for phase in [GapPhase::Detected, GapPhase::Passed] {
-        committer.append(Body::gap(gap(phase), None, Vec::new())).await.unwrap();
-    }
-    commit(&committer, 600).await;
+    pass(&committer, FILE, 150).await;
+    commit(&committer, 200).await;
+    pass(&committer, "binlog.000009", 70).await;
+    commit(&committer, 100).await;
     let reader = ReadBack::new(Arc::clone(&store), head(&committer).n);
-    let walk = reader.from_entry_of(&point(0), &point(600)).await.unwrap();
-    let expected = [content(0..100), content(500..600)].concat();
-    assert_eq!(read(&reader, walk).await.unwrap(), (vec![0, 500], expected));
+    let end = Point::new(LINEAGE, "binlog.000009", 100);
+    let walk = reader.from_entry_of(&point(0), &end).await.unwrap();
+    let expected = [content(0..200), content(0..100)].concat();
+    assert_eq!(read(&reader, walk).await.unwrap(), (vec![0, 0], expected));
 }
 
 fn table_gap(id: &str, from: u64) -> TableGap {
