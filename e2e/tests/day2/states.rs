@@ -20,6 +20,26 @@ async fn keeps_still(stage: &Stage, stream: &StreamResource) -> Result<Look<()>>
     }))
 }
 
+/// Every condition of a stream that is well says so.
+async fn says_all_is_well(stream: &StreamResource) -> Result<()> {
+    use ConditionType as Of;
+    for (kind, status, reasons) in [
+        (Of::Ready, IS, &["Streaming"][..]),
+        (Of::Reconciling, NOT, &["NotReconciling"]),
+        (Of::Stalled, NOT, &["NotStalled"]),
+        (Of::SourceConnected, IS, &["Connected"]),
+        (Of::CheckpointHealthy, IS, &["Saved"]),
+        (Of::ArchiveHealthy, IS, &["Current"]),
+        (Of::DecodingHealthy, IS, &["Decoding"]),
+        (Of::CaughtUp, IS, &["CaughtUp", "Idle"]),
+        (Of::GapDetected, NOT, &["NoGap"]),
+        (Of::Paused, NOT, &["NotPaused"]),
+    ] {
+        stream.says(kind, status, reasons, SETTLED).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_created_paused_touches_nothing_until_it_runs() -> Result<()> {
     let stage = Stage::set(ServerKind::MariaDb118, &["paused"]).await?;
@@ -35,8 +55,7 @@ async fn a_stream_that_is_created_paused_touches_nothing_until_it_runs() -> Resu
 
     let done = workload::large(&stage.server, 100, 100).await?;
     stream.set_state("Running").await?;
-    stream.ready().await?;
-    stream.says(ConditionType::Paused, NOT, &["NotPaused"], SHOWN).await?;
+    says_all_is_well(&stream).await?;
     assert_eq!(stream.pod().await?.metadata.uid, pod, "it resumes in its pod");
     stage.finish(&stream, done, &[]).await
 }
@@ -60,6 +79,7 @@ async fn a_stream_that_is_created_stopped_has_all_but_a_pod() -> Result<()> {
 
     let done = workload::large(&stage.server, 100, 100).await?;
     stream.set_state("Running").await?;
-    stream.ready().await?;
+    stream.says(READY, NOT, &["Starting"], SHOWN).await?;
+    says_all_is_well(&stream).await?;
     stage.finish(&stream, done, &[]).await
 }

@@ -117,6 +117,20 @@ fn what_the_pod_says_is_copied() {
 }
 
 #[test]
+fn a_deployment_that_is_behind_its_specification_is_rolled_out() {
+    let status = |seen: i64, updated: i32| -> DeploymentStatus {
+        let status = json!({"observedGeneration": seen, "replicas": 1, "updatedReplicas": updated});
+        serde_json::from_value(status).unwrap()
+    };
+    for (seen, updated, reconciling) in
+        [(1, 1, "True/RollingOut"), (2, 0, "True/RollingOut"), (2, 1, IDLE)]
+    {
+        let case = Case { deployment: Some((2, status(seen, updated))), ..healthy() };
+        expect("rolling", &case, "True/Streaming", reconciling, FREE);
+    }
+}
+
+#[test]
 fn a_pod_that_cannot_be_made_is_told_by_the_deployment() {
     let refused: DeploymentStatus = serde_json::from_value(json!({"conditions": [
         {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: pods"}]}))
