@@ -2,7 +2,7 @@
 //! freeze it or leave it out. It looks after the namespaces it is told of, so that several fit into one cluster.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ impl Operator {
     }
 }
 
-fn spawn(name: &str, arguments: &[String], kubeconfig: &PathBuf, log: &PathBuf) -> Result<Process> {
+fn spawn(name: &str, arguments: &[String], kubeconfig: &Path, log: &Path) -> Result<Process> {
     let mut command = Command::new(site::built("operator")?);
     command.args(arguments).env("KUBECONFIG", kubeconfig).env("RUST_BACKTRACE", "1");
     Process::spawn(name, command, log)

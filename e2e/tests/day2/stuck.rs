@@ -185,7 +185,7 @@ async fn stuck_streams_name_what_holds_them_and_every_one_can_be_deleted() -> Re
             let status = stream.says(READY, NOT, &[reason.as_str()], SAID).await?;
             let message = &said(&status, READY)?.message;
             println!("{}: {reason}: {message}", stream.name);
-            assert!(message.contains(words), "{}: no {words:?} in {message}", stream.name);
+            assert!(message.contains(*words), "{}: no {words:?} in {message}", stream.name);
             let stalled = ConditionStatus::of(reason.is_stalled());
             stream.says(ConditionType::Stalled, stalled, &[stalled_word(*reason)], SAID).await?;
         }
