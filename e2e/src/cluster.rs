@@ -2,6 +2,7 @@
 //! kubelet, kube-proxy and DNS. Ready in seconds; ends with the namespace.
 
 mod node;
+mod second;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -21,6 +22,8 @@ use tokio::sync::OnceCell;
 use crate::control_plane::ControlPlane;
 use crate::wait::{Look, until};
 use crate::{Context, Failure, Result, site};
+
+pub use second::SecondNode;
 
 /// The name of the one node.
 pub const NODE: &str = "node0";
@@ -56,17 +59,17 @@ impl Cluster {
         let mut plane = ControlPlane::start().await?;
         node::start(&mut plane).await?;
         let cluster = Self { plane };
-        cluster.await_node().await?;
+        cluster.await_node(NODE).await?;
         Ok(cluster)
     }
 
-    async fn await_node(&self) -> Result<()> {
+    async fn await_node(&self, name: &str) -> Result<()> {
         let nodes: Api<Node> = Api::all(self.client().await?);
-        until("the node is Ready", READY_LIMIT, || async {
+        until(format!("{name} is Ready"), READY_LIMIT, || async {
             if let Err(ended) = self.check_runs() {
                 return Ok(Look::Never(ended.to_string()));
             }
-            let node = nodes.get(NODE).await?;
+            let node = nodes.get(name).await?;
             let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
             let ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
             Ok::<_, Failure>(Look::holds(ready, || format!("{conditions:?}")))

@@ -224,14 +224,6 @@ fn rights(plane: &ControlPlane, pod: &Pod) -> Result<std::path::PathBuf> {
 async fn new_address() -> Result<Ipv4Addr> {
     static LAST: AtomicU8 = AtomicU8::new(100);
     let address = Ipv4Addr::new(10, 88, 0, LAST.fetch_add(1, Ordering::Relaxed));
-    let output = tokio::process::Command::new("ip")
-        .args(["address", "replace", &format!("{address}/32"), "dev", "node0"])
-        .output()
-        .await
-        .context(|| "run ip (install it with: sudo apt-get install iproute2)")?;
-    if output.status.success() {
-        return Ok(address);
-    }
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(Failure::new(format!("give node0 address {address}: {error}")))
+    site::give_address(&address.to_string()).await?;
+    Ok(address)
 }

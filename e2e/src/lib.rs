@@ -10,6 +10,7 @@ pub mod elsewhere;
 pub mod error;
 pub mod http;
 pub mod logs;
+pub mod operator;
 pub mod oracle;
 pub mod pki;
 pub mod process;

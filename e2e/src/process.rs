@@ -78,11 +78,7 @@ impl Process {
         if let Some(status) = self.ended()? {
             return Err(Failure::new(format!("{} has ended already: {status}", self.name)));
         }
-        let pid = i32::try_from(self.pid)
-            .ok()
-            .and_then(Pid::from_raw)
-            .context(|| format!("{} has no process id", self.name))?;
-        kill_process(pid, signal).context(|| format!("send {signal:?} to {}", self.name))
+        send(self.pid, signal).context(|| format!("signal {}", self.name))
     }
 
     /// How it ended, or `None` while it runs.
@@ -130,6 +126,13 @@ impl Process {
         let lines: Vec<_> = output.lines().collect();
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
+}
+
+/// Sends a signal to a process that need not be a child.
+pub fn send(pid: u32, signal: Signal) -> Result<()> {
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let raw = raw.context(|| format!("{pid} is no process id"))?;
+    kill_process(raw, signal).context(|| format!("send {signal:?} to process {pid}"))
 }
 
 impl Drop for Process {

@@ -1,5 +1,7 @@
 //! The operator on the shared cluster, as Helm installs it from the chart and the images of this build.
 
+use std::path::PathBuf;
+
 use tokio::sync::OnceCell;
 
 use crate::cluster::Cluster;
@@ -37,15 +39,22 @@ pub(crate) async fn install(plane: &ControlPlane, flags: &str) -> Result<()> {
 
 /// Brings both images of this build to the node.
 pub async fn import_images(cluster: &Cluster) -> Result<()> {
-    let release = site::built("operator")?;
-    let target = release.ancestors().nth(3).context(|| "find the target folder")?;
-    for image in ["binlog-operator.tar", "binlog-worker.tar"] {
-        let archive = target.join("images").join(image);
-        if !archive.exists() {
-            let archive = archive.display();
-            return Err(Failure::new(format!("{archive} is missing; run: e2e/images.sh")));
-        }
+    for archive in images()? {
         cluster.import(&archive).await?;
     }
     Ok(())
+}
+
+/// The archives of both images of this build.
+pub(crate) fn images() -> Result<[PathBuf; 2]> {
+    let release = site::built("operator")?;
+    let target = release.ancestors().nth(3).context(|| "find the target folder")?;
+    let archives =
+        ["operator", "worker"].map(|program| target.join(format!("images/binlog-{program}.tar")));
+    match archives.iter().find(|archive| !archive.exists()) {
+        Some(absent) => {
+            Err(Failure::new(format!("{} is missing; run: e2e/images.sh", absent.display())))
+        }
+        None => Ok(archives),
+    }
 }

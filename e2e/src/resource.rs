@@ -1,5 +1,6 @@
 //! A stream as people have it: a BinlogStream on the cluster, its worker in a pod, its status.
 
+mod owned;
 mod table;
 
 use std::collections::BTreeMap;
@@ -20,12 +21,14 @@ use serde_json::{Value, json};
 use crate::archive::Archive;
 use crate::cluster::Cluster;
 use crate::control_plane::ControlPlane;
-use crate::process::Signal;
+use crate::process::{self, Signal};
 use crate::s3::{ACCESS_KEY, Bucket, REGION, S3, SECRET_KEY};
 use crate::server::Server;
 use crate::wait::{Look, until};
 use crate::worker::merge;
 use crate::{Context, Failure, Result, http, site};
+
+pub use owned::Owned;
 
 /// Longest until a stream that was just applied streams, or a pod that was stopped is gone.
 pub const SETTLED: Duration = Duration::from_secs(90);
@@ -346,9 +349,15 @@ impl StreamResource {
     pub async fn signal(&self, signal: Signal) -> Result<()> {
         let pod = self.pod().await?.metadata.name.unwrap_or_default();
         let pid = self.cluster()?.container_pid(&self.name, &pod, CONTAINER).await?;
-        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-        let pid = pid.context(|| "the container has no process id")?;
-        rustix::process::kill_process(pid, signal).context(|| format!("send {signal:?}"))
+        process::send(pid, signal)
+    }
+
+    /// A file as the worker's process sees it.
+    pub async fn file(&self, path: &str) -> Result<Vec<u8>> {
+        let pod = self.pod().await?.metadata.name.unwrap_or_default();
+        let pid = self.cluster()?.container_pid(&self.name, &pod, CONTAINER).await?;
+        let file = format!("/proc/{pid}/root{path}");
+        std::fs::read(&file).context(|| format!("read {path} of pod {pod}"))
     }
 
     /// Restarts of the worker's container, as the pod counts them.

@@ -39,6 +39,8 @@ pub struct S3 {
     kind: StoreKind,
     folder: PathBuf,
     port: u16,
+    /// The one key it knows, and its secret.
+    key: (String, String),
     process: Option<Process>,
 }
 
@@ -52,7 +54,8 @@ impl S3 {
     pub async fn start_kind(kind: StoreKind) -> Result<Self> {
         let folder = site::folder("s3")?;
         std::fs::create_dir_all(folder.join("data")).context(|| "make the data folder")?;
-        let mut s3 = Self { kind, folder, port: site::free_port()?, process: None };
+        let key = (ACCESS_KEY.to_owned(), SECRET_KEY.to_owned());
+        let mut s3 = Self { kind, folder, port: site::free_port()?, key, process: None };
         s3.restart().await?;
         Ok(s3)
     }
@@ -62,7 +65,7 @@ impl S3 {
         let data = self.folder.join("data");
         let command = match self.kind {
             StoreKind::Versitygw => {
-                let mut command = versitygw(self.port)?;
+                let mut command = versitygw(self.port, &self.key)?;
                 command.arg("posix").arg(data);
                 command
             }
@@ -70,7 +73,7 @@ impl S3 {
                 let mut command = Command::new(site::program("s3s-fs")?);
                 command
                     .args(["--host", "0.0.0.0", "--port", &self.port.to_string()])
-                    .args(["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY])
+                    .args(["--access-key", &self.key.0, "--secret-key", &self.key.1])
                     .arg(data);
                 command
             }
@@ -80,10 +83,17 @@ impl S3 {
         listens(process, self.port).await
     }
 
+    /// Starts it again with another key; it does not know the one before any more.
+    pub async fn rekey(&mut self, access_key: &str, secret_key: &str) -> Result<()> {
+        self.kill().await?;
+        self.key = (access_key.to_owned(), secret_key.to_owned());
+        self.restart().await
+    }
+
     /// A second server on the same buckets that speaks TLS only, and its port. Dropped, it is killed.
     pub async fn over_tls(&self, leaf: &Leaf) -> Result<(Process, u16)> {
         let port = site::free_port()?;
-        let mut command = versitygw(port)?;
+        let mut command = versitygw(port, &self.key)?;
         command.arg("--cert").arg(&leaf.certificate).arg("--key").arg(&leaf.key);
         command.arg("posix").arg(self.folder.join("data"));
         let process = Process::spawn("s3 server", command, &self.folder.join("s3-tls.log"))?;
@@ -139,9 +149,9 @@ impl S3 {
     }
 }
 
-fn versitygw(port: u16) -> Result<Command> {
+fn versitygw(port: u16, (access, secret): &(String, String)) -> Result<Command> {
     let mut command = Command::new(site::program("versitygw")?);
-    command.env("ROOT_ACCESS_KEY", ACCESS_KEY).env("ROOT_SECRET_KEY", SECRET_KEY).args([
+    command.env("ROOT_ACCESS_KEY", access).env("ROOT_SECRET_KEY", secret).args([
         "--port",
         &format!(":{port}"),
         "--region",

@@ -220,6 +220,23 @@ impl Server {
         Ok(())
     }
 
+    /// The connections of a user, by their numbers.
+    pub async fn connections_of(&self, user: &str) -> Result<Vec<String>> {
+        let all = self.rows("SHOW PROCESSLIST").await?;
+        let ours =
+            all.into_iter().filter(|row| row.get(1).is_some_and(|u| u.as_deref() == Some(user)));
+        Ok(ours.filter_map(|row| row.into_iter().next().flatten()).collect())
+    }
+
+    /// Ends all connections of a user.
+    pub async fn disconnect(&self, user: &str) -> Result<()> {
+        for connection in self.connections_of(user).await? {
+            // It may have ended by itself meanwhile.
+            drop(self.run(&[&format!("KILL {connection}")]).await);
+        }
+        Ok(())
+    }
+
     /// All rows of a query as text; NULL is `None`.
     pub async fn rows(&self, query: &str) -> Result<Vec<Vec<Option<String>>>> {
         let mut connection = self.connect().await?;

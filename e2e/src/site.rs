@@ -90,6 +90,20 @@ pub fn free_port() -> Result<u16> {
     Err(Failure::new("no free port in 100 tries"))
 }
 
+/// Gives the bridge one more address.
+pub async fn give_address(address: &str) -> Result<()> {
+    let output = tokio::process::Command::new("ip")
+        .args(["address", "replace", &format!("{address}/32"), "dev", "node0"])
+        .output()
+        .await
+        .context(|| "run ip (install it with: sudo apt-get install iproute2)")?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(Failure::new(format!("give node0 address {address}: {error}")))
+}
+
 /// How much larger than the short run this one is: 1 in `make test`, 10 in `make test-long`.
 pub fn scale() -> Result<u32> {
     match std::env::var("SCALE") {

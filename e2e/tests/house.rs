@@ -158,6 +158,40 @@ fn every_reason_is_given_by_somebody() {
     assert!(unused.is_empty(), "nobody gives {unused:?}: remove them from the list");
 }
 
+/// The part of a file that tests: all of a test's, the end of any other.
+fn testing(file: &str) -> String {
+    let text = std::fs::read_to_string(tree().join(file)).unwrap();
+    if file.contains("/tests/") {
+        return text;
+    }
+    text.split_once("#[cfg(test)]").map(|(_, tests)| tests.to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn every_reason_is_reached_where_the_table_says() {
+    let table = std::fs::read_to_string(tree().join("e2e/REASONS.md")).unwrap();
+    let rows: Vec<Vec<_>> = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let named: Vec<_> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    let all: Vec<_> = crds::conditions::Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(named, all, "one row for each reason, in their order");
+    for row in rows {
+        let [reason, files, why] = row.as_slice() else { panic!("{row:?} has not three cells") };
+        let reason = reason.trim_matches('`');
+        let is_suite = |file: &&str| file.starts_with("e2e/tests/");
+        let files: Vec<_> = files.split('`').filter(|file| file.ends_with(".rs")).collect();
+        assert_ne!(files.iter().any(is_suite), !why.is_empty(), "{reason}: a suite, or why not");
+        for file in files {
+            let text = testing(file);
+            let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
+            assert!(words.any(|word| word == reason), "{file} does not reach {reason}");
+        }
+    }
+}
+
 #[test]
 fn no_test_is_ignored_and_nothing_is_left_to_do() {
     // Assembled, so that this file does not find itself.

@@ -18,6 +18,7 @@ use crate::{
     metrics::Metrics,
     settings::Settings,
     status::write::{Change, Writes},
+    tenure::Tenure,
     watched::Observed,
 };
 
@@ -39,6 +40,8 @@ pub struct Context {
     pub applied: AppliedBook,
     /// Status writes of each stream, by UID.
     pub writes: Mutex<HashMap<String, Written>>,
+    /// Until when this process may write.
+    pub tenure: Arc<Tenure>,
     /// The caches, one per watched namespace or one for all.
     pub caches: OnceLock<Vec<Scope>>,
 }

@@ -25,11 +25,15 @@ use crate::{
     context::Context,
     events::{Kind, Notice},
     status::Outcome,
+    tenure::Over,
     watched::{Observed, WatchedDeployment},
 };
 
 /// How soon to look again while something of an older stream is being collected.
 const WAITING: Duration = Duration::from_secs(2);
+/// How soon to look again at a stream that is refused: what an elder one held may be free by then, and of other
+/// streams no watch tells it.
+const REFUSED: Duration = Duration::from_secs(15);
 /// How soon to try again after two writers met.
 const RACE: Duration = Duration::from_millis(500);
 /// Topic of the events about failed reconciles.
@@ -53,6 +57,9 @@ pub enum Error {
     /// The status write got no answer.
     #[error("write the status: no answer in time")]
     StatusTimedOut,
+    /// Another process may lead by now.
+    #[error(transparent)]
+    Over(#[from] Over),
     /// The status cannot be put into JSON.
     #[error("write the status as JSON: {0}")]
     StatusUnwritable(serde_json::Error),
@@ -67,6 +74,7 @@ impl Error {
             _ if self.is_race() => "conflict",
             Error::Apply(_) => "apply",
             Error::StatusWrite(_) | Error::StatusTimedOut => "status",
+            Error::Over(_) => "lease",
             Error::StatusUnwritable(_) => "internal",
         }
     }
@@ -136,12 +144,15 @@ async fn stages(stream: &Observed, context: &Context) -> Result<Action, Error> {
             (Outcome::Refused(refusal), stop(context, stream, &found, refusal).await.err())
         }
     };
-    let waiting = matches!(outcome, Outcome::Waiting(..));
+    let soon = match &outcome {
+        Outcome::Waiting(..) => WAITING,
+        Outcome::Refused(_) => REFUSED,
+        _ => Duration::MAX,
+    };
     let again = update_status(context, stream, &found, outcome).await?;
     match failed {
         Some(error) => Err(error.into()),
-        None if waiting => Ok(Action::requeue(again.min(WAITING))),
-        None => Ok(Action::requeue(again)),
+        None => Ok(Action::requeue(again.min(soon))),
     }
 }
 
@@ -220,7 +231,7 @@ pub fn error_policy(stream: Arc<Observed>, error: &Error, context: Arc<Context>)
 
 /// An event when it is another failure than before.
 async fn tell_failure(context: &Context, stream: &Observed, error: &Error) {
-    if error.is_race() {
+    if error.is_race() || context.tenure.check().is_err() {
         return;
     }
     let notice = Notice {

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::admin::Health;
+use crate::{admin::Health, tenure::Tenure};
 
 /// How long the Lease is good for after a renewal, as others see it.
 pub const DURATION: Duration = Duration::from_secs(15);
@@ -54,6 +54,7 @@ pub struct Elector {
     name: String,
     me: String,
     health: Arc<Health>,
+    tenure: Arc<Tenure>,
 }
 
 /// What a look at the Lease tells a candidate.
@@ -76,13 +77,14 @@ struct Seen {
 
 impl Elector {
     /// A candidate named `me`, which must differ from every other process. Whether the Lease can be
-    /// read and written is told to `health`.
+    /// read and written is told to `health`, and how long it may write to `tenure`.
     pub fn new(
         client: Client,
         namespace: &str,
         name: &str,
         me: &str,
         health: Arc<Health>,
+        tenure: Arc<Tenure>,
     ) -> Elector {
         Elector {
             leases: Api::namespaced(client, namespace),
@@ -90,6 +92,7 @@ impl Elector {
             name: name.to_owned(),
             me: me.to_owned(),
             health,
+            tenure,
         }
     }
 
@@ -100,6 +103,7 @@ impl Elector {
             let begun = Instant::now();
             let turn = self.look_and_take(&mut seen).await;
             if self.told(turn) == Some(Turn::Take) {
+                self.tenure.renewed(begun);
                 info!(lease = %self.name, identity = %self.me, "leading");
                 return Some(begun);
             }
@@ -151,7 +155,15 @@ impl Elector {
         since: Instant,
         shutdown: &CancellationToken,
     ) -> Result<(), LeaseError> {
-        match keep(since, shutdown, async || self.told(self.renew().await)).await {
+        let renew = async || {
+            let asked = Instant::now();
+            let held = self.told(self.renew().await);
+            if held == Some(true) {
+                self.tenure.renewed(asked);
+            }
+            held
+        };
+        match keep(since, shutdown, renew).await {
             None => Ok(()),
             Some(why) => Err(LeaseError::Lost {
                 namespace: self.namespace.clone(),

@@ -21,6 +21,7 @@ pub mod poller;
 pub mod settings;
 pub mod status;
 pub mod telemetry;
+pub mod tenure;
 pub mod watched;
 pub mod worker_client;
 
@@ -141,7 +142,9 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     let identity =
         args.identity.clone().unwrap_or_else(|| format!("operator-{:08x}", rand::random::<u32>()));
     let (namespace, name) = (&args.lease_namespace, &args.lease_name);
-    let elector = Elector::new(client.clone(), namespace, name, &identity, Arc::clone(&health));
+    let context = context(client.clone(), settings, Arc::clone(&metrics), &identity);
+    let (told, tenure) = (Arc::clone(&health), Arc::clone(&context.tenure));
+    let elector = Elector::new(client, namespace, name, &identity, told, tenure);
     let mut since = None;
     if args.leader_elect {
         since = elector.acquire(&shutdown).await;
@@ -151,7 +154,6 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     }
     health.set_leading();
     metrics.leader.set(1);
-    let context = context(client, settings, Arc::clone(&metrics), &identity);
     let controllers = lead(&args, &context, &health, &shutdown);
     let led = tokio::select! {
         held = hold(&elector, since, &shutdown) => held,
@@ -224,6 +226,7 @@ fn context(
         answers: Answers::default(),
         applied: AppliedBook::default(),
         writes: Mutex::default(),
+        tenure: Arc::default(),
         caches: OnceLock::new(),
     })
 }

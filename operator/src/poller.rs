@@ -115,10 +115,14 @@ impl Poller {
         let running = self.running();
         self.targets.retain(|key, target| target.in_flight || running.contains_key(key));
         for (key, (pod_uid, ip)) in running {
-            let target =
-                self.targets.entry(key.clone()).or_insert_with(|| new_target(&pod_uid, now));
+            let asked = &self.context.answers;
+            let begin = || {
+                asked.asking(&key, &pod_uid);
+                new_target(&pod_uid, now)
+            };
+            let target = self.targets.entry(key.clone()).or_insert_with(begin);
             if target.pod_uid != pod_uid && !target.in_flight {
-                *target = new_target(&pod_uid, now);
+                *target = begin();
             }
             if target.in_flight || target.due > now {
                 continue;

@@ -105,6 +105,8 @@ pub struct Facts<'a> {
     pub deployment: Option<DeploymentFacts<'a>>,
     /// The pod that should be the worker.
     pub pod: Option<&'a WatchedPod>,
+    /// Another pod of the stream that was told to end and has not.
+    pub leaving: Option<&'a WatchedPod>,
     /// The last good answer, of whichever pod.
     pub report: Option<Report<'a>>,
     /// The checkpoint, read only while the worker does not speak.

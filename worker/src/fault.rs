@@ -1,5 +1,7 @@
 //! What keeps a stream from running, in one form: which facet shows it, the closed reason, and the mend.
 
+use std::time::Duration;
+
 use crds::conditions::Reason;
 
 use crate::board::Board;
@@ -42,6 +44,14 @@ impl Fault {
     /// A fault of the checkpoint store.
     pub fn checkpoint(reason: Reason, message: impl Into<String>) -> Self {
         Self { facet: Facet::Checkpoint, reason, message: message.into() }
+    }
+
+    /// Shortest wait until the next try: an account that was refused must not be kept locked, or be locked, by us.
+    pub fn least_wait(&self) -> Duration {
+        match self.reason {
+            Reason::AuthFailed => Duration::from_secs(10),
+            _ => Duration::ZERO,
+        }
     }
 
     /// Shows and counts the fault.

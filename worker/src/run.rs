@@ -301,13 +301,7 @@ impl Life {
             wait_ms = wait.as_millis() as u64,
             "stream cannot run, waiting"
         );
-        // A locked account must not be kept locked by us.
-        let floor = if fault.reason == Reason::AuthFailed {
-            Duration::from_secs(10)
-        } else {
-            Duration::ZERO
-        };
-        self.wait_for_change(wait.max(floor)).await;
+        self.wait_for_change(wait.max(fault.least_wait())).await;
         None
     }
 

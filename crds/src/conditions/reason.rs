@@ -67,6 +67,7 @@ reasons! {
     ApplyFailed, Retried, "the operator could not write the stream's objects";
     ConfigPending, Progress, "the worker has not read the newest configuration yet";
     StatusStale, Unknown, "the worker has not reported for 30 s; what is shown may be old";
+    NodeLost, Unknown, "the worker's node has stopped to report; Kubernetes starts the worker elsewhere after 30 s";
     Draining, Progress, "the worker commits what it holds and ends";
     Paused, Fine, "spec.state is Paused: the connection is closed, the pod stays";
     Stopped, Fine, "spec.state is Stopped: there is no pod";

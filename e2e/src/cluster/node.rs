@@ -1,9 +1,10 @@
-//! The node: containerd, kubelet, kube-proxy and CoreDNS on the bridge's address.
+//! A node: containerd and kubelet on an address of the bridge; with the first one kube-proxy and CoreDNS.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Taint;
 use serde_json::json;
 
 use super::{Cluster, NODE};
@@ -15,14 +16,58 @@ use crate::{Context, Failure, Result, site};
 const SOCKET: &str = "containerd.sock";
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// What one node has of its own.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// Its files, and the socket of its containerd.
+    pub folder: PathBuf,
+    /// Keys and kubeconfigs of the control plane.
+    pki: PathBuf,
+    name: String,
+    address: String,
+    /// Keeps ports, bridges and pod addresses of several nodes apart.
+    number: u8,
+}
+
+impl Place {
+    /// The node that every cluster has.
+    fn first(plane: &ControlPlane) -> Self {
+        let folder = plane.folder().to_path_buf();
+        Self { folder, ..Self::numbered(plane, 0, NODE, site::NODE_ADDRESS) }
+    }
+
+    /// One of several nodes.
+    pub fn numbered(plane: &ControlPlane, number: u8, name: &str, address: &str) -> Self {
+        let (pki, folder) = (plane.folder().join("pki"), plane.folder().join(name));
+        Self { folder, pki, name: name.into(), address: address.into(), number }
+    }
+
+    fn kubeconfig(&self) -> String {
+        format!("kubelet-{}", self.name)
+    }
+
+    fn serving(&self) -> String {
+        format!("kubelet-server-{}", self.name)
+    }
+
+    /// Makes its folder and its certificates.
+    pub fn prepare(&self, plane: &ControlPlane) -> Result<()> {
+        std::fs::create_dir_all(&self.folder).context(|| "make the node's folder")?;
+        let Self { name, address, .. } = self;
+        let user = format!("/O=system:nodes/CN=system:node:{name}");
+        plane.kubeconfig(&self.kubeconfig(), &user)?;
+        let names = format!("DNS:{name},IP:{address}");
+        plane.authority().issue(&self.serving(), &format!("/CN={name}"), &names).map(drop)
+    }
+}
+
 pub(super) async fn start(plane: &mut ControlPlane) -> Result<()> {
-    let folder = plane.folder().to_path_buf();
+    let place = Place::first(plane);
+    let folder = place.folder.clone();
     plane.kubeconfig("scheduler", "/CN=system:kube-scheduler")?;
     plane.kubeconfig("proxy", "/CN=system:kube-proxy")?;
     plane.kubeconfig("dns", "/O=system:masters/CN=dns")?;
-    plane.kubeconfig("kubelet", &format!("/O=system:nodes/CN=system:node:{NODE}"))?;
-    let names = format!("DNS:{NODE},IP:{}", site::NODE_ADDRESS);
-    plane.authority().issue("kubelet-server", &format!("/CN={NODE}"), &names)?;
+    place.prepare(plane)?;
     let port = site::free_port()?;
     plane.run("kube-scheduler", |command| {
         command
@@ -30,9 +75,9 @@ pub(super) async fn start(plane: &mut ControlPlane) -> Result<()> {
             .args(["--kubeconfig=pki/scheduler.kubeconfig", "--leader-elect=false"]);
     })?;
     start_dns(plane, &folder)?;
-    start_containerd(plane, &folder).await?;
+    plane.adopt(containerd(&place).await?);
     import(&folder, &Cluster::pause_image()?).await?;
-    start_kubelet(plane, &folder)?;
+    plane.adopt(kubelet(&place, &[])?);
     plane.run("kube-proxy", |command| {
         command
             .arg(format!("--cluster-cidr={PODS}"))
@@ -56,17 +101,18 @@ fn start_dns(plane: &mut ControlPlane, folder: &Path) -> Result<()> {
     })
 }
 
-async fn start_containerd(plane: &mut ControlPlane, folder: &Path) -> Result<()> {
+pub(super) async fn containerd(place: &Place) -> Result<Process> {
+    let (folder, number) = (&place.folder, place.number);
     let shown = folder.display();
     std::fs::create_dir_all(folder.join("cni")).context(|| "make the CNI folder")?;
     let network = json!({
         "cniVersion": "1.0.0", "name": "pods",
         "plugins": [
             {
-                "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
+                "type": "bridge", "bridge": format!("cni{number}"), "isGateway": true, "hairpinMode": true,
                 "ipam": {
                     "type": "host-local", "dataDir": folder.join("ipam"),
-                    "ranges": [[{"subnet": "10.244.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}],
+                    "ranges": [[{"subnet": format!("10.244.{number}.0/24")}]], "routes": [{"dst": "0.0.0.0/0"}],
                 },
             },
             {"type": "portmap", "capabilities": {"portMappings": true}},
@@ -92,22 +138,28 @@ state = "{shown}/containerd/state"
     std::fs::write(folder.join("containerd.toml"), config).context(|| "write its settings")?;
     let mut command = Command::new("containerd");
     command.args(["--config", "containerd.toml"]).current_dir(folder);
-    plane.adopt(Process::spawn("containerd", command, &folder.join("containerd.log"))?);
+    let process = Process::spawn("containerd", command, &folder.join("containerd.log"))?;
     until("containerd answers", LIMIT, || async {
         ctr(folder, &["version"]).await.map(|_| Look::Yes(()))
     })
-    .await
+    .await?;
+    Ok(process)
 }
 
-fn start_kubelet(plane: &mut ControlPlane, folder: &Path) -> Result<()> {
+/// Starts the kubelet, which registers its node with these taints.
+pub(super) fn kubelet(place: &Place, taints: &[Taint]) -> Result<Process> {
+    let Place { folder, pki, name, address, number } = place;
+    // Ports of others are those of the first, ten by ten.
+    let port = |first: u16| first + 10 * u16::from(*number);
     let settings = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
         "authentication": {
             "anonymous": {"enabled": false}, "webhook": {"enabled": true},
-            "x509": {"clientCAFile": folder.join("pki/ca.crt")},
+            "x509": {"clientCAFile": pki.join("ca.crt")},
         },
         "authorization": {"mode": "Webhook"},
-        "cgroupDriver": "cgroupfs", "cgroupRoot": make_cgroup()?, "failCgroupV1": false,
+        "cgroupDriver": "cgroupfs", "cgroupRoot": make_cgroup(*number)?, "failCgroupV1": false,
+        "port": port(10_250), "healthzPort": port(10_248), "registerWithTaints": taints,
         "clusterDNS": [site::NODE_ADDRESS], "clusterDomain": "cluster.local",
         "containerRuntimeEndpoint": format!("unix://{}/{SOCKET}", folder.display()),
         // Config maps reach pods, and crashed containers come back, within a second.
@@ -118,25 +170,29 @@ fn start_kubelet(plane: &mut ControlPlane, folder: &Path) -> Result<()> {
         },
         "failSwapOn": false, "imageGCHighThresholdPercent": 100, "resolvConf": "/dev/null",
         "podLogsDir": folder.join("pods"),
-        "tlsCertFile": folder.join("pki/kubelet-server.crt"),
-        "tlsPrivateKeyFile": folder.join("pki/kubelet-server.key"),
+        "tlsCertFile": pki.join(format!("{}.crt", place.serving())),
+        "tlsPrivateKeyFile": pki.join(format!("{}.key", place.serving())),
     });
     // JSON, which is YAML too: serde_yaml does not know how serde_json may hold numbers.
     std::fs::write(folder.join("kubelet.yaml"), settings.to_string())
         .context(|| "write the kubelet's settings")?;
-    let root = folder.join("kubelet");
-    plane.run("kubelet", |command| {
-        command
-            .args(["--config=kubelet.yaml", "--kubeconfig=pki/kubelet.kubeconfig"])
-            .arg(format!("--root-dir={}", root.display()))
-            .arg(format!("--hostname-override={NODE}"))
-            .arg(format!("--node-ip={}", site::NODE_ADDRESS));
-    })
+    let kubeconfig = pki.join(format!("{}.kubeconfig", place.kubeconfig()));
+    let mut command = Command::new(site::program("kubelet")?);
+    command
+        .current_dir(folder)
+        .arg("--config=kubelet.yaml")
+        .arg(format!("--kubeconfig={}", kubeconfig.display()))
+        .arg(format!("--root-dir={}", folder.join("kubelet").display()))
+        .arg(format!("--hostname-override={name}"))
+        .arg(format!("--node-ip={address}"));
+    Process::spawn("kubelet", command, &folder.join("kubelet.log"))
 }
 
-/// Makes the run's cgroup where the kubelet keeps its pods, in every hierarchy there is.
-fn make_cgroup() -> Result<String> {
-    let name = site::cgroup()?;
+/// Makes the run's cgroup where a kubelet keeps its pods, in every hierarchy there is. What a kubelet finds there
+/// and does not know it removes.
+fn make_cgroup(number: u8) -> Result<String> {
+    let run = site::cgroup()?;
+    let name = if number == 0 { run } else { format!("{run}-node{number}") };
     let top = Path::new("/sys/fs/cgroup");
     if top.join("cgroup.controllers").exists() {
         std::fs::create_dir_all(top.join(&name)).context(|| "make the run's cgroup")?;

@@ -6,6 +6,7 @@
 //!   adopts what the garbage collector is about to take.
 //! - Checkpoint and archive claim have no owner: they are found again by name and label.
 //! - An object of the same name that the operator did not make is never overwritten.
+//! - A leader whose time is over writes nothing more (`a_leader_whose_time_is_over_writes_nothing`).
 
 use std::{fmt::Debug, time::Duration};
 
@@ -28,6 +29,7 @@ use crate::{
     api_error::{code, words},
     applied::Child,
     context::Context,
+    tenure::Over,
 };
 
 /// Field manager of everything the operator applies.
@@ -86,6 +88,9 @@ pub enum ApplyError {
         /// Its name.
         name: String,
     },
+    /// Another process may lead by now.
+    #[error(transparent)]
+    Over(#[from] Over),
     /// The archive's claim exists and cannot be made what the stream asks for.
     #[error(
         "{0}; the worker goes on with the claim as it is: raise spec.archive.volume.size to the \
@@ -199,6 +204,7 @@ pub async fn stop(
     let api: Api<Deployment> = Api::namespaced(context.client.clone(), namespace);
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(stop_patch());
+    context.tenure.check()?;
     let request = api.patch_metadata(&name, &params, &patch);
     let answer = limited("Deployment", &name, request).await?;
     let child = describe(&answer.metadata, generation(&answer.metadata));
@@ -293,6 +299,7 @@ impl Stage<'_> {
         meta.annotations.get_or_insert_default().insert(labels::DIGEST.to_owned(), digest.clone());
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(&object);
+        self.context.tenure.check()?;
         let answer = limited(kind, &name, api.patch_metadata(&name, &params, &patch)).await?;
         let child = describe(&answer.metadata, moves(&answer.metadata));
         book.note(&self.stream.uid, kind, &child, &digest);

@@ -34,6 +34,8 @@ pub struct Found {
     pub deployment: Option<Arc<WatchedDeployment>>,
     /// The pod that should be the worker.
     pub pod: Option<Arc<WatchedPod>>,
+    /// Another pod of the stream that was told to end and has not.
+    pub leaving: Option<Arc<WatchedPod>>,
     /// A pod of an older stream of this name that may still write.
     pub older_pod: Option<String>,
     /// The worker's last good answer.
@@ -86,9 +88,11 @@ pub async fn dereference(stream: &Observed, context: &Context) -> Result<Found, 
         Some(_) if !speaks => read_checkpoint(context, &namespace, &name).await,
         _ => None,
     };
+    let pod = worker_pod(caches, &namespace, &name, &uid);
     Ok(Found {
         all: context.all_streams(),
         deployment: caches.deployments.get(&ObjectRef::new(&worker).within(&namespace)),
+        leaving: leaving(caches, &namespace, &name, &uid, pod.as_deref()),
         pod,
         older_pod: older_pod(caches, &namespace, &name, &uid, context.now()),
         children,
@@ -112,6 +116,24 @@ pub fn worker_pod(
         let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
         (!ended, pod.metadata.deletion_timestamp.is_none(), created)
     })
+}
+
+/// A pod of the stream beside `pod` that was told to end and has not.
+fn leaving(
+    caches: &Caches,
+    namespace: &str,
+    stream: &str,
+    uid: &str,
+    pod: Option<&WatchedPod>,
+) -> Option<Arc<WatchedPod>> {
+    let chosen = pod.and_then(|pod| pod.metadata.uid.as_deref());
+    let leaving = |other: &WatchedPod| {
+        belongs(other, namespace, stream)
+            && owner_of(other) == Some(uid)
+            && other.metadata.deletion_timestamp.is_some()
+            && other.metadata.uid.as_deref() != chosen
+    };
+    caches.pods.state_filter(leaving).pop()
 }
 
 /// The name of a pod of an older stream of this name that may still write. Two are not waited for: one whose

@@ -22,6 +22,7 @@ use crate::{
     events::{Kind, Notice},
     status::{
         self, DeploymentFacts, Facts, Outcome, Report,
+        voice::STALE_AFTER,
         write::{self, Turn},
     },
     watched::Observed,
@@ -33,6 +34,8 @@ const STATUS_MANAGER: &str = "binlog-operator-status";
 const REQUEST: Duration = Duration::from_secs(10);
 /// How soon to look again when the cache does not show our last write yet.
 const CACHE_LAG: Duration = Duration::from_millis(500);
+/// How soon to look again at a worker that was only just asked for the first time.
+const ASKED: Duration = Duration::from_secs(1);
 /// How soon to look again while something is under way.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
@@ -53,6 +56,9 @@ pub async fn update_status(
         return Ok(CACHE_LAG);
     }
     let stored = stream.stream.as_ref().ok().and_then(|stream| stream.status.as_ref());
+    if stored.is_some() && is_too_early(context, stream, found) {
+        return Ok(ASKED);
+    }
     let facts = facts(context, stream, found, outcome, stored);
     let new = as_stored(status::compute(&facts))?;
     show(context, stream, &new);
@@ -81,6 +87,21 @@ pub async fn update_status(
     }
 }
 
+/// Whether this process has begun to ask only now: a worker that runs for long and has not answered it yet is not
+/// silent, and what the process before wrote stands.
+fn is_too_early(context: &Context, stream: &Observed, found: &Found) -> bool {
+    let Some(pod) = &found.pod else { return false };
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let heard = found.answer.as_ref().is_some_and(|answer| answer.pod_uid == uid);
+    let runs = matches!(
+        status::pod::state(pod, context.now()),
+        status::pod::PodState::Running { since } if since > STALE_AFTER
+    );
+    let name = |part: &Option<String>| part.clone().unwrap_or_default();
+    let key = (name(&stream.metadata.namespace), name(&stream.metadata.name));
+    runs && !heard && context.answers.asked(&key, uid) <= STALE_AFTER
+}
+
 fn facts<'a>(
     context: &Context,
     stream: &'a Observed,
@@ -104,6 +125,7 @@ fn facts<'a>(
             }
         }),
         pod: found.pod.as_deref(),
+        leaving: found.leaving.as_deref(),
         report: found.answer.as_ref().map(|answer| Report {
             pod_uid: &answer.pod_uid,
             status: &answer.status,
@@ -137,6 +159,7 @@ async fn write(
         "status": status,
     }));
     let params = PatchParams::apply(STATUS_MANAGER).force();
+    context.tenure.check()?;
     let request = api.patch_status(name, &params, &patch);
     match tokio::time::timeout(REQUEST, request).await {
         Ok(Ok(answer)) => Ok(super::dereference::version(&answer.metadata)),

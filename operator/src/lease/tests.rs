@@ -94,7 +94,8 @@ async fn attempt(get: Answer, write: Answer) -> (Option<Turn>, Option<&'static s
         )
         .await;
     let health = Arc::new(Health::default());
-    let elector = Elector::new(api.client.clone(), "system", "lease", "me", Arc::clone(&health));
+    let (told, tenure) = (Arc::clone(&health), Arc::default());
+    let elector = Elector::new(api.client.clone(), "system", "lease", "me", told, tenure);
     let turn = elector.look_and_take(&mut None).await;
     (elector.told(turn), health.missing())
 }

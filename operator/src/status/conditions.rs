@@ -134,7 +134,7 @@ fn reconciling(facts: &Facts<'_>, voice: &Voice<'_>) -> Verdict {
     match voice {
         Voice::Starting { message } => Verdict::good(Reason::Starting, message),
         Voice::Ending => Verdict::good(Reason::Draining, "the worker commits what it holds"),
-        Voice::Down { .. } | Voice::Absent | Voice::Silent => settled,
+        Voice::Down { .. } | Voice::Absent | Voice::Silent { .. } => settled,
         Voice::Speaking(report) => {
             let refused = report.config_error.is_some();
             if !refused && report.config_generation.is_some_and(|have| have < facts.generation) {
@@ -213,7 +213,7 @@ fn facet<'a>(
 /// What is said of the worker's facts while it does not speak.
 fn unheard(voice: &Voice<'_>) -> Verdict {
     match voice {
-        Voice::Silent => ready::silent(),
+        Voice::Silent { lost_node } => ready::silent(*lost_node),
         Voice::Down { reason, message } => Verdict::unknown(*reason, message),
         Voice::Absent => Verdict::unknown(Reason::Stopped, "spec.state is Stopped; nobody looks"),
         Voice::Ending => Verdict::unknown(Reason::Draining, "the worker is ending"),

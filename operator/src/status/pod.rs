@@ -5,7 +5,7 @@ use std::time::Duration;
 use crds::conditions::Reason;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, PodCondition,
 };
 
 use crate::watched::WatchedPod;
@@ -73,6 +73,27 @@ pub fn restarts(pod: &WatchedPod) -> u32 {
     container(pod).map_or(0, |container| u32::try_from(container.restart_count).unwrap_or(0))
 }
 
+/// Why the cluster takes the pod away, in its own words: an eviction, a lost node, a preemption.
+pub fn disruption(pod: &WatchedPod) -> Option<String> {
+    let said = condition(pod, "DisruptionTarget").filter(|said| said.status == "True")?;
+    let words = [said.reason.as_deref(), said.message.as_deref()];
+    Some(words.into_iter().flatten().collect::<Vec<_>>().join(": "))
+}
+
+/// The pod's node, if it has stopped to report: the control plane has then taken the readiness of a pod whose
+/// containers are, by the kubelet's last word, all ready.
+pub fn lost_node(pod: &WatchedPod) -> Option<&str> {
+    let is = |kind: &str, status: &str| condition(pod, kind).is_some_and(|c| c.status == status);
+    // A gate of somebody else's that keeps a pod from being ready gives its reason.
+    let gated = condition(pod, "Ready")?.reason.as_deref().is_some_and(|reason| !reason.is_empty());
+    let lost = is("Ready", "False") && is("ContainersReady", "True") && !gated;
+    pod.spec.node_name.as_deref().filter(|_| lost)
+}
+
+fn condition<'a>(pod: &'a WatchedPod, kind: &str) -> Option<&'a PodCondition> {
+    pod.status.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+}
+
 fn container(pod: &WatchedPod) -> Option<&ContainerStatus> {
     let all = pod.status.container_statuses.as_ref()?;
     all.iter().find(|container| container.name == CONTAINER)
@@ -129,8 +150,7 @@ fn waiting(
 }
 
 fn unscheduled(pod: &WatchedPod) -> Option<&str> {
-    let conditions = pod.status.conditions.as_ref()?;
-    let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled")?;
+    let scheduled = condition(pod, "PodScheduled")?;
     let stuck = scheduled.status == "False" && scheduled.reason.as_deref() == Some("Unschedulable");
     stuck.then(|| scheduled.message.as_deref().unwrap_or("the scheduler gives no reason"))
 }

@@ -33,7 +33,7 @@ pub fn ready(facts: &Facts<'_>, voice: &Voice<'_>, gaps: &Gaps) -> Verdict {
         Voice::Absent => Verdict::bad(Reason::Stopped, "spec.state is Stopped; there is no pod"),
         Voice::Ending => Verdict::bad(Reason::Draining, "the worker commits what it holds"),
         Voice::Down { reason, message } => Verdict::bad(*reason, message),
-        Voice::Silent => silent(),
+        Voice::Silent { lost_node } => silent(*lost_node),
         Voice::Starting { message } => Verdict::bad(Reason::Starting, message),
         Voice::Speaking(report) => speaking(report, state, gaps, facts.name),
     }
@@ -45,13 +45,21 @@ fn deleting() -> Verdict {
 }
 
 /// Nothing is claimed about a worker that does not answer.
-pub fn silent() -> Verdict {
-    Verdict {
-        status: ConditionStatus::Unknown,
-        reason: Reason::StatusStale,
-        message: "the worker's container runs and does not answer; it hangs, or the operator \
-                  cannot reach port 8080 of its pod (a NetworkPolicy, a mesh)"
-            .to_owned(),
+pub fn silent(lost_node: Option<&str>) -> Verdict {
+    match lost_node {
+        Some(node) => Verdict::unknown(
+            Reason::NodeLost,
+            &format!(
+                "node {node} does not report, and the worker on it does not answer; it may still \
+                 run. Kubernetes takes it from the node after 30 s, or as long as worker.tolerations \
+                 say, and starts another one elsewhere"
+            ),
+        ),
+        None => Verdict::unknown(
+            Reason::StatusStale,
+            "the worker's container runs and does not answer; it hangs, or the operator cannot \
+             reach port 8080 of its pod (a NetworkPolicy, a mesh)",
+        ),
     }
 }
 

@@ -76,6 +76,7 @@ struct Case {
     waits: Option<&'static str>,
     deleting: bool,
     pod: Option<WatchedPod>,
+    leaving: Option<WatchedPod>,
     report: Option<WorkerStatus>,
     report_pod: &'static str,
     age: u64,
@@ -91,6 +92,7 @@ fn healthy() -> Case {
         waits: None,
         deleting: false,
         pod: Some(running("2026-11-21T09:50:00Z")),
+        leaving: None,
         report: Some(report()),
         report_pod: POD,
         age: 3,
@@ -136,6 +138,7 @@ impl Case {
                 .as_ref()
                 .map(|(generation, status)| DeploymentFacts { generation: *generation, status }),
             pod: self.pod.as_ref(),
+            leaving: self.leaving.as_ref(),
             report: self.report.as_ref().map(|status| Report {
                 pod_uid: self.report_pod,
                 status,

@@ -22,7 +22,10 @@ pub enum Voice<'a> {
     /// The worker, just now.
     Speaking(&'a WorkerStatus),
     /// Its container runs and it has not answered for too long.
-    Silent,
+    Silent {
+        /// Its node, if that has stopped to report, too.
+        lost_node: Option<&'a str>,
+    },
     /// It is on its way.
     Starting {
         /// What is being waited for.
@@ -63,17 +66,30 @@ pub fn listen<'a>(facts: &Facts<'a>) -> Voice<'a> {
     let fresh = report.filter(|report| report.age <= STALE_AFTER);
     match (state, fresh) {
         (PodState::Down { reason, message }, _) => Voice::Down { reason, message },
-        (PodState::Coming { message }, _) => starting(facts, message),
+        (PodState::Coming { message }, _) => starting(facts, message + &replaced(facts)),
         (PodState::Ending, _) if !wanted => Voice::Ending,
         (PodState::Running { .. } | PodState::Ending, Some(report)) => {
             Voice::Speaking(report.status)
         }
-        (PodState::Ending, None) => starting(facts, "the previous pod is ending".to_owned()),
+        (PodState::Ending, None) => {
+            let why = pod::disruption(pod).map(|why| format!(": {why}")).unwrap_or_default();
+            starting(facts, format!("the previous pod is ending{why}"))
+        }
         (PodState::Running { since }, None) if report.is_none() && since <= STALE_AFTER => {
             starting(facts, "the worker has not answered yet".to_owned())
         }
-        (PodState::Running { .. }, None) => Voice::Silent,
+        (PodState::Running { .. }, None) => Voice::Silent { lost_node: pod::lost_node(pod) },
     }
+}
+
+/// What became of the pod before, if it was taken away.
+fn replaced(facts: &Facts<'_>) -> String {
+    let words = facts.leaving.and_then(|leaving| {
+        let name = leaving.metadata.name.as_deref().unwrap_or_default();
+        let node = leaving.spec.node_name.as_deref().unwrap_or("no node");
+        Some(format!("; it replaces pod {name} on {node}: {}", pod::disruption(leaving)?))
+    });
+    words.unwrap_or_default()
 }
 
 fn no_pod<'a>(facts: &Facts<'a>) -> Voice<'a> {

@@ -233,3 +233,30 @@ impl StoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_store_waits_for_a_person_unless_it_may_pass_by_itself() {
+        for (class, reason) in [
+            (StoreClass::Transient, Reason::ArchiveFailing),
+            (StoreClass::Throttled, Reason::ArchiveThrottled),
+            (StoreClass::Unreachable, Reason::ArchiveUnreachable),
+            (StoreClass::Denied, Reason::ArchiveAccessDenied),
+            (StoreClass::Credentials, Reason::ArchiveAuthFailed),
+            (StoreClass::NoSuchBucket, Reason::BucketNotFound),
+            (StoreClass::Tls, Reason::ArchiveTlsFailed),
+            (StoreClass::EncryptionKey, Reason::EncryptionKeyUnavailable),
+            (StoreClass::ClockSkewed, Reason::ClockSkewed),
+            (StoreClass::Full, Reason::ArchiveFull),
+            (StoreClass::ReadOnly, Reason::ArchiveReadOnly),
+            (StoreClass::Unsupported, Reason::FencingUnsupported),
+        ] {
+            let error = StoreError::new(class, "create log/0", "no");
+            assert_eq!(error.reason(), reason, "{class:?}");
+            assert_eq!(error.is_transient(), !reason.is_stalled(), "{class:?}");
+        }
+    }
+}

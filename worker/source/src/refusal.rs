@@ -163,7 +163,7 @@ pub(crate) const fn class_of_code(code: u16) -> Class {
     match code {
         // No rights, unknown database or table, account locked or expired, host not allowed.
         1044 | 1045 | 1049 | 1130 | 1142 | 1143 | 1146 | 1227 | 1251 | 1370 | 1524 | 1698
-        | 1820 | 1862 | 3118 | 3159 | 4151 => Class::Mend,
+        | 1820 | 1862 | 3118 | 3159 | 3955 | 4151 => Class::Mend,
         _ => Class::Transient,
     }
 }
@@ -173,7 +173,7 @@ pub(crate) const fn reason_of_code(code: u16) -> Reason {
     match code {
         1040 | 1203 | 1226 => Reason::TooManyConnections,
         1129 | 1130 => Reason::HostBlocked,
-        1045 | 1698 | 3118 | 4151 => Reason::AuthFailed,
+        1045 | 1698 | 3118 | 3955 | 4151 => Reason::AuthFailed,
         1251 | 1524 | 1275 => Reason::AuthUnsupported,
         1820 | 1862 => Reason::PasswordExpired,
         3159 => Reason::TlsFailed,
@@ -191,6 +191,28 @@ mod tests {
 
     fn refused(message: &str) -> DumpRefusal {
         classify(&ServerError { code: 1236, state: None, message: message.to_owned() })
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_account_is_told_apart_and_wants_a_person() {
+        for (code, reason) in [
+            (1045, Reason::AuthFailed),
+            (3118, Reason::AuthFailed),
+            // Locked after too many refusals: MySQL, MariaDB.
+            (3955, Reason::AuthFailed),
+            (4151, Reason::AuthFailed),
+            (1130, Reason::HostBlocked),
+            (1251, Reason::AuthUnsupported),
+            (1862, Reason::PasswordExpired),
+            (1142, Reason::AccessDenied),
+            (1227, Reason::MissingGrant),
+        ] {
+            assert_eq!(
+                (reason_of_code(code), class_of_code(code)),
+                (reason, Class::Mend),
+                "{code}"
+            );
+        }
     }
 
     #[test]

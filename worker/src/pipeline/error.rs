@@ -59,3 +59,25 @@ impl AssembleError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use binlog::EventType;
+
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_wrong_are_told_from_bytes_that_do_not_fit() {
+        let broken = FrameError::Checksum {
+            file: "binlog.000001".to_owned(),
+            offset: 4,
+            event_type: EventType(15),
+            expected: 1,
+            found: 2,
+        };
+        assert_eq!(AssembleError::Frame(broken).reason(), Reason::ChecksumMismatch);
+        let short =
+            FrameError::Length { file: "binlog.000001".to_owned(), offset: 4, got: 1, said: 40 };
+        assert_eq!(AssembleError::Frame(short).reason(), Reason::ProtocolError);
+    }
+}

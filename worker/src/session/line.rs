@@ -128,7 +128,7 @@ impl Line<'_, '_> {
                 .source_lost(Reason::Connecting, "the connection is closed, another is made");
             fault.show(self.session.board, self.session.metrics);
             place.resume = resume;
-            if let Err(end) = self.reconnect(&mut backoff, &mut place).await {
+            if let Err(end) = self.reconnect(&mut backoff, fault.least_wait(), &mut place).await {
                 return end;
             }
         }
@@ -138,10 +138,11 @@ impl Line<'_, '_> {
     async fn reconnect(
         &mut self,
         backoff: &mut Backoff,
+        mut least: Duration,
         place: &mut Place,
     ) -> Result<(), SessionEnd> {
         loop {
-            self.pause(backoff.next_wait()).await?;
+            self.pause(backoff.next_wait().max(least)).await?;
             let server_id = upstream::server_id(&self.config, self.session.instance.id());
             let settings = upstream::source_settings(&self.config, self.session.secrets, server_id);
             let asked = match settings {
@@ -157,7 +158,10 @@ impl Line<'_, '_> {
                 Err(fault) => Err(fault),
             };
             match asked {
-                Err(fault) => fault.show(self.session.board, self.session.metrics),
+                Err(fault) => {
+                    least = fault.least_wait();
+                    fault.show(self.session.board, self.session.metrics);
+                }
                 Ok((settings, facts)) => {
                     let identity = facts.identity;
                     let at = &place.resume.at;
@@ -253,7 +257,8 @@ impl Line<'_, '_> {
             stop: self.session.stop,
             config: self.session.config.clone(),
             running: Arc::clone(&self.config),
-            settings: &place.settings,
+            secrets: self.session.secrets,
+            server_id: place.settings.server_id,
             server: &server,
             committer: self.committer,
             board: self.session.board,

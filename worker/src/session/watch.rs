@@ -10,7 +10,6 @@ use crds::annotations::CheckpointRequest;
 use crds::conditions::Reason;
 use crds::worker_config::{Consents, WorkerConfig};
 use jiff::Timestamp;
-use source::SourceConfig;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +20,7 @@ use super::request::refuse_late;
 use crate::board::Board;
 use crate::config::Current;
 use crate::fault::Fault;
+use crate::upstream::{SecretFiles, source_settings};
 
 /// How often a new control connection asks who answers at the address.
 pub const IDENTITY_EVERY: Duration = Duration::from_secs(30);
@@ -54,8 +54,10 @@ pub struct Watch<'a> {
     pub config: Current,
     /// The configuration that the session runs with.
     pub running: Arc<WorkerConfig>,
-    /// How to reach the source.
-    pub settings: &'a SourceConfig,
+    /// The account's secrets, read anew for each question: they may be rotated while the dump is open.
+    pub secrets: &'a SecretFiles,
+    /// Our id as a replica.
+    pub server_id: u32,
     /// The server that the dump reads from.
     pub server: &'a str,
     /// The log.
@@ -166,7 +168,8 @@ impl Watch<'_> {
 
     /// Who answers; `None` when nobody does: the dump's heartbeats tell whether the source lives.
     async fn ask_identity(&self) -> Option<String> {
-        let mut connection = source::connect(self.settings).await.ok()?;
+        let settings = source_settings(&self.running, self.secrets, self.server_id).ok()?;
+        let mut connection = source::connect(&settings).await.ok()?;
         let identity = source::inspect(&mut connection).await.ok()?;
         connection.close().await;
         self.board.update(|facts| {

@@ -20,6 +20,7 @@ fn found(children: Children) -> Found {
         children,
         deployment: None,
         pod: None,
+        leaving: None,
         older_pod: None,
         answer: None,
         checkpoint: None,
@@ -93,6 +94,18 @@ async fn without_its_claim_no_worker_is_made() {
     let error = applied(&api, Children::default()).await.unwrap_err();
     assert!(matches!(error, ApplyError::Api { kind: "PersistentVolumeClaim", .. }), "{error}");
     assert!(!api.written().iter().any(|asked| asked.what.contains("deployments")));
+}
+
+#[tokio::test]
+async fn a_leader_whose_time_is_over_writes_nothing() {
+    let api = FakeApi::start(|_| refusal(404, "not found")).await;
+    let context = context(&api);
+    context.tenure.renewed(tokio::time::Instant::now() - crate::lease::RENEW_DEADLINE);
+    let stream = valid();
+    let resources = build(&stream, &settings()).unwrap();
+    let error = apply(&context, &stream, &resources, &found(Children::default())).await;
+    assert!(matches!(error, Err(ApplyError::Over(_))), "{error:?}");
+    assert_eq!(api.written().len(), 0);
 }
 
 #[test]

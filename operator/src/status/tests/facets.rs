@@ -89,6 +89,13 @@ pub(super) fn fail_archive(report: &mut WorkerStatus, reason: Reason) {
 }
 
 #[test]
+fn a_connection_that_is_being_made_is_not_made_yet() {
+    let case = Case::saying(|report| fail_source(report, Reason::Connecting));
+    expect("connecting", &case, "False/Connecting", IDLE, FREE);
+    assert_eq!(said(&case.status(), ConditionType::SourceConnected), "False/Connecting");
+}
+
+#[test]
 fn a_blocked_archive_shows_beside_a_small_lag() {
     let case = Case::saying(|report| fail_archive(report, Reason::ArchiveUnreachable));
     let status = case.status();
@@ -118,6 +125,8 @@ fn catching_up_is_ready_and_says_so_apart() {
     assert_eq!(case.status().lag.unwrap().text, "2m");
     let stuck = Case::saying(|report| report.lag.state = crds::v1alpha1::LagState::Stalled);
     expect("stuck", &stuck, "False/LagStalled", IDLE, FREE);
+    let unknown = Case::saying(|report| report.lag.state = crds::v1alpha1::LagState::Unknown);
+    assert_eq!(said(&unknown.status(), ConditionType::CaughtUp), "Unknown/LagUnknown");
     let idle = Case::saying(|report| report.lag.state = crds::v1alpha1::LagState::Idle);
     expect("idle", &idle, "True/Streaming", IDLE, FREE);
     assert_eq!(said(&idle.status(), ConditionType::CaughtUp), "True/Idle");

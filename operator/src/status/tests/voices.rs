@@ -32,6 +32,47 @@ fn the_word_of_an_earlier_pod_does_not_count() {
 }
 
 #[test]
+fn a_silent_worker_on_a_node_that_does_not_report_names_the_node() {
+    let said = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason});
+    let with = |conditions: [Value; 2]| {
+        let mut pod = running("2026-11-21T09:50:00Z");
+        pod.status.conditions = serde_json::from_value(json!(conditions)).unwrap();
+        Case { pod: Some(pod), age: 60, ..healthy() }
+    };
+    let lost = with([said("Ready", "False", ""), said("ContainersReady", "True", "")]);
+    expect("lost", &lost, "Unknown/NodeLost", IDLE, FREE);
+    let status = lost.status();
+    for kind in FACETS {
+        assert_eq!(super::said(&status, kind), "Unknown/NodeLost", "{kind}");
+    }
+    assert!(condition(&status, ConditionType::Ready).message.contains("node-1"));
+    let speaks = Case { age: 3, ..lost };
+    expect("its worker is still heard", &speaks, "True/Streaming", IDLE, FREE);
+    for (ready, containers, reason) in
+        [("True", "True", ""), ("False", "False", ""), ("False", "True", "ReadinessGatesNotReady")]
+    {
+        let hangs = with([said("Ready", ready, reason), said("ContainersReady", containers, "")]);
+        expect(reason, &hangs, "Unknown/StatusStale", IDLE, FREE);
+    }
+}
+
+#[test]
+fn a_worker_that_replaces_an_evicted_one_says_so() {
+    let mut evicted = running("2026-11-21T09:50:00Z");
+    evicted.metadata.deletion_timestamp = Some(Time(now()));
+    evicted.status.conditions = serde_json::from_value(json!([{"type": "DisruptionTarget",
+        "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}]))
+    .unwrap();
+    let creating = Case::with_pod(Some(waiting("ContainerCreating", "")));
+    let case = Case { leaving: Some(evicted.clone()), ..creating };
+    let ending = Case::with_pod(Some(evicted));
+    for case in [case, ending] {
+        let message = condition(&case.status(), ConditionType::Ready).message.clone();
+        assert!(message.contains("EvictionByEvictionAPI: Eviction API: evicting"), "{message}");
+    }
+}
+
+#[test]
 fn what_the_pod_says_is_copied() {
     let unschedulable = |message: &str| {
         pod(&json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
@@ -73,6 +114,20 @@ fn what_the_pod_says_is_copied() {
     }
     let creating = Case::with_pod(Some(waiting("ContainerCreating", "")));
     expect("creating", &creating, "False/Starting", "True/Starting", FREE);
+}
+
+#[test]
+fn a_deployment_that_is_behind_its_specification_is_rolled_out() {
+    let status = |seen: i64, updated: i32| -> DeploymentStatus {
+        let status = json!({"observedGeneration": seen, "replicas": 1, "updatedReplicas": updated});
+        serde_json::from_value(status).unwrap()
+    };
+    for (seen, updated, reconciling) in
+        [(1, 1, "True/RollingOut"), (2, 0, "True/RollingOut"), (2, 1, IDLE)]
+    {
+        let case = Case { deployment: Some((2, status(seen, updated))), ..healthy() };
+        expect("rolling", &case, "True/Streaming", reconciling, FREE);
+    }
 }
 
 #[test]

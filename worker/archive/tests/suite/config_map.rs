@@ -153,4 +153,6 @@ async fn a_map_that_is_gone_or_refused_is_reported() {
     let refused = store.load().await.unwrap_err();
     assert_eq!(refused.reason, Reason::CheckpointAccessDenied);
     assert!(refused.to_string().contains("Role"), "{refused}");
+    server.lock().unwrap().refuses = Some(409);
+    assert_eq!(store.load().await.unwrap_err().reason, Reason::CheckpointConflict);
 }

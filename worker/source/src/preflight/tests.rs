@@ -279,3 +279,15 @@ fn raw_only_streams_do_not_need_rows() {
     let need = Need { changes: false, ..need(Start::Latest) };
     assert_eq!(found(&facts, &need), [(Severity::Warn, Reason::BinlogFormatNotRow)]);
 }
+
+#[test]
+fn a_binlog_that_mariadb_encrypts_is_refused_and_one_that_mysql_encrypts_is_not() {
+    let with = |flavor| {
+        let mut facts = facts(flavor);
+        facts.identity.binlog_encrypted = true;
+        found(&facts, &need(Start::Latest))
+    };
+    let refused = (Severity::Refuse, Reason::BinlogEncryptionUnsupported);
+    assert!(with(Flavor::MariaDB).contains(&refused));
+    assert!(!with(Flavor::MySQL).contains(&refused));
+}
