@@ -3,12 +3,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use crds::worker_status::WorkerStatus;
+use jiff::Timestamp;
 use tokio::time::Instant;
+
+use crate::status::voice::STALE_AFTER;
 
 /// A stream, by namespace and name.
 pub type Key = (String, String);
@@ -31,23 +34,89 @@ impl Answer {
     }
 }
 
+/// A pod that is shown as running without an address, which the poller needs, is waited for this long.
+const FIRST_ROUND: Duration = Duration::from_mins(1);
+
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Answers(Mutex<HashMap<Key, Answer>>);
+pub struct Answers {
+    begun: OnceLock<(Timestamp, Instant)>,
+    last: Mutex<HashMap<Key, Answer>>,
+    /// When each worker was asked first.
+    asked: Mutex<HashMap<Key, Instant>>,
+}
 
 impl Answers {
+    /// This process begins to ask.
+    pub fn begin(&self, now: Timestamp) {
+        self.begun.get_or_init(|| (now, Instant::now()));
+    }
+
+    /// A stream's worker is about to be asked.
+    pub fn asked(&self, key: &Key) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !asked.contains_key(key) {
+            asked.insert(key.clone(), Instant::now());
+        }
+    }
+
+    /// Whether a worker that was started at `started` ran before this process began to ask, and had no time to answer
+    /// it yet. Its silence then says nothing: a new leader must not call every stream stale.
+    pub fn is_unasked(&self, key: &Key, started: Timestamp) -> bool {
+        let Some((begun, since)) = self.begun.get() else { return false };
+        if started >= *begun || self.get(key).is_some() {
+            return false;
+        }
+        match self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
+            Some(asked) => asked.elapsed() <= STALE_AFTER,
+            None => since.elapsed() <= FIRST_ROUND,
+        }
+    }
+
     /// The last good answer of a stream's worker.
     pub fn get(&self, key: &Key) -> Option<Answer> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
     /// Keeps an answer.
     pub fn put(&self, key: Key, answer: Answer) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, answer);
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(key, answer);
     }
 
     /// Drops what belongs to no stream any more.
     pub fn keep_only(&self, is_known: impl Fn(&Key) -> bool) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_known(key));
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_known(key));
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_known(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_ran_before_is_unasked_until_it_had_time_to_answer() {
+        let (answers, key) = (Answers::default(), ("shop".to_owned(), "orders".to_owned()));
+        let begun = Timestamp::UNIX_EPOCH + Duration::from_secs(100);
+        let before = begun - Duration::from_secs(1);
+        assert!(!answers.is_unasked(&key, before), "nobody asks");
+        answers.begin(begun);
+        assert!(answers.is_unasked(&key, before));
+        assert!(!answers.is_unasked(&key, begun), "it started under our eyes");
+        answers.asked(&key);
+        tokio::time::advance(STALE_AFTER).await;
+        assert!(answers.is_unasked(&key, before));
+        answers.asked(&key);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!answers.is_unasked(&key, before), "asked first, and long ago");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_cannot_be_asked_is_not_waited_for_for_ever() {
+        let (answers, key) = (Answers::default(), ("shop".to_owned(), "orders".to_owned()));
+        answers.begin(Timestamp::UNIX_EPOCH + Duration::from_secs(100));
+        assert!(answers.is_unasked(&key, Timestamp::UNIX_EPOCH));
+        tokio::time::advance(FIRST_ROUND + Duration::from_millis(1)).await;
+        assert!(!answers.is_unasked(&key, Timestamp::UNIX_EPOCH));
     }
 }

@@ -114,7 +114,7 @@ async fn stages(stream: &Observed, context: &Context) -> Result<Action, Error> {
         let again = update_status(context, stream, &found, Outcome::Deleting(state)).await?;
         return Ok(Action::requeue(again));
     }
-    let input = Input { stream, all: &found.all, settings: &context.settings };
+    let input = Input { stream, peers: &found.peers, settings: &context.settings };
     let planned = plan(&input);
     let (outcome, failed) = match &planned {
         Ok((valid, resources)) => {

@@ -14,8 +14,10 @@ pub mod controller;
 pub mod events;
 #[cfg(test)]
 mod fake_api;
+pub mod kin;
 pub mod lease;
 pub mod metrics;
+pub mod peers;
 pub mod poller;
 pub mod settings;
 pub mod status;
@@ -53,6 +55,7 @@ use crate::{
     events::Events,
     lease::{Elector, LeaseError},
     metrics::Metrics,
+    peers::Peers,
     poller::WakeUp,
     settings::{Settings, SettingsError},
     watched::Observed,
@@ -231,6 +234,7 @@ fn context(
         answers: Answers::default(),
         applied: AppliedBook::default(),
         writes: Mutex::default(),
+        peers: Peers::default(),
         caches: OnceLock::new(),
     })
 }
@@ -276,8 +280,7 @@ fn controller(
 ) -> (Controller<Observed>, Caches) {
     let streams = caches::api::<Observed>(&context.client, namespace);
     let config = Config::default().concurrency(args.concurrency).debounce(DEBOUNCE);
-    let mut controller =
-        Controller::new(streams, watcher::Config::default().any_semantic()).with_config(config);
+    let mut controller = Controller::new(streams, caches::of_streams()).with_config(config);
     let (caches, wakes) = Caches::watch(&context.client, namespace, &controller.store());
     for wakes in wakes {
         controller = controller.reconcile_on(wakes);

@@ -22,6 +22,7 @@ use crate::{
     events::{Kind, Notice},
     status::{
         self, DeploymentFacts, Facts, Outcome, Report,
+        voice::STALE_AFTER,
         write::{self, Turn},
     },
     watched::Observed,
@@ -53,6 +54,10 @@ pub async fn update_status(
         return Ok(CACHE_LAG);
     }
     let stored = stream.stream.as_ref().ok().and_then(|stream| stream.status.as_ref());
+    if found.unasked && stored.is_some_and(|stored| is_of(stored, stream)) {
+        // What is stored is a moment old; of the worker nothing is known only because nobody asked yet.
+        return Ok(STALE_AFTER);
+    }
     let facts = facts(context, stream, found, outcome, stored);
     let new = as_stored(status::compute(&facts))?;
     show(context, stream, &new);
@@ -79,6 +84,11 @@ pub async fn update_status(
             Ok(latest)
         }
     }
+}
+
+/// Whether a status was made for the stream's present generation.
+fn is_of(status: &BinlogStreamStatus, stream: &Observed) -> bool {
+    status.observed_generation == stream.metadata.generation
 }
 
 fn facts<'a>(
@@ -151,12 +161,12 @@ async fn write(
 fn show(context: &Context, stream: &Observed, status: &BinlogStreamStatus) {
     let namespace = stream.metadata.namespace.as_deref().unwrap_or_default();
     let name = stream.metadata.name.as_deref().unwrap_or_default();
-    for condition in &status.conditions {
-        context.metrics.show_condition(namespace, name, &condition.type_, condition.status);
-    }
-    if let Some(ready) = condition(status, ConditionType::Ready) {
-        context.metrics.show_reason(namespace, name, &ready.reason);
-    }
+    let conditions = status.conditions.iter().filter_map(|condition| {
+        let kind = condition.kind()?;
+        Some((kind, condition.status))
+    });
+    let ready = condition(status, ConditionType::Ready).map(|ready| ready.reason.as_str());
+    context.metrics.shown.show(namespace, name, conditions, ready.unwrap_or_default());
 }
 
 /// Events for what flipped: Ready's reason, and gaps coming and going.

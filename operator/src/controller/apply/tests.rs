@@ -16,12 +16,13 @@ fn child(owner: Option<&str>, deleting: bool) -> Child {
 
 fn found(children: Children) -> Found {
     Found {
-        all: Vec::new(),
+        peers: Vec::new(),
         children,
         deployment: None,
         pod: None,
         older_pod: None,
         answer: None,
+        unasked: false,
         checkpoint: None,
     }
 }
