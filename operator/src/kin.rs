@@ -200,7 +200,7 @@ mod tests {
     fn what_a_new_list_lacks_is_gone_when_it_ends() {
         let (kin, mut listing) = (Kin::default(), Listing::of(CONFIG_MAPS));
         kin.take(&mut listing, &Event::Apply(map("orders-worker")));
-        kin.take(&mut listing, &Event::Init);
+        kin.take(&mut listing, &Event::<PartialObjectMeta<ConfigMap>>::Init);
         kin.take(&mut listing, &Event::InitApply(map("orders-checkpoint")));
         assert!(matches!(row(&kin), (Some(_), Some(_))), "the list has not ended");
         kin.take(&mut listing, &Event::<PartialObjectMeta<ConfigMap>>::InitDone);
@@ -212,7 +212,7 @@ mod tests {
         let (kin, mut listing) = (Kin::default(), Listing::of(CONFIG_MAPS));
         let mut others = Listing::of(&[Slot::Service]);
         kin.take(&mut others, &Event::Apply(map("orders-worker")));
-        kin.take(&mut listing, &Event::Init);
+        kin.take(&mut listing, &Event::<PartialObjectMeta<ConfigMap>>::Init);
         kin.take(&mut listing, &Event::<PartialObjectMeta<ConfigMap>>::InitDone);
         assert!(kin.row(&("shop".to_owned(), "orders".to_owned())).service.is_some());
     }

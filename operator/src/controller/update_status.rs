@@ -54,7 +54,8 @@ pub async fn update_status(
         return Ok(CACHE_LAG);
     }
     let stored = stream.stream.as_ref().ok().and_then(|stream| stream.status.as_ref());
-    if found.unasked && stored.is_some_and(|stored| is_of(stored, stream)) {
+    let is_applied = matches!(outcome, Outcome::Applied(_));
+    if found.unasked && is_applied && stored.is_some_and(|stored| is_of(stored, stream)) {
         // What is stored is a moment old; of the worker nothing is known only because nobody asked yet.
         return Ok(STALE_AFTER);
     }

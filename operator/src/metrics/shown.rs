@@ -64,8 +64,11 @@ impl Collector for Shown {
         for ((namespace, stream), row) in rows.iter() {
             for (kind, status) in ConditionType::ALL.into_iter().zip(row.conditions) {
                 let Some(status) = status else { continue };
-                let labels =
-                    [("namespace", &**namespace), ("stream", stream), ("condition", kind.as_str())];
+                let labels = [
+                    ("namespace", namespace.as_str()),
+                    ("stream", stream.as_str()),
+                    ("condition", kind.as_str()),
+                ];
                 ConstGauge::new(value(status)).encode(family.encode_family(&labels)?)?;
             }
         }
@@ -73,7 +76,11 @@ impl Collector for Shown {
         let mut family =
             encoder.encode_descriptor("stream_reason", help, None, MetricType::Gauge)?;
         for ((namespace, stream), row) in rows.iter() {
-            let labels = [("namespace", &**namespace), ("stream", stream), ("reason", &row.reason)];
+            let labels = [
+                ("namespace", namespace.as_str()),
+                ("stream", stream.as_str()),
+                ("reason", &*row.reason),
+            ];
             ConstGauge::new(1_i64).encode(family.encode_family(&labels)?)?;
         }
         Ok(())

@@ -130,7 +130,11 @@ impl Histogram {
     /// What was counted after an earlier look.
     pub fn since(&self, earlier: &Self) -> Self {
         let before = |bound: f64| {
-            earlier.0.iter().find(|(of, _)| *of == bound).map_or(0.0, |(_, count)| *count)
+            earlier
+                .0
+                .iter()
+                .find(|(of, _)| of.to_bits() == bound.to_bits())
+                .map_or(0.0, |(_, count)| *count)
         };
         Self(self.0.iter().map(|&(bound, count)| (bound, count - before(bound))).collect())
     }

@@ -102,7 +102,7 @@ fn start_scheduler(plane: &mut ControlPlane) -> Result<()> {
 }
 
 fn node(number: usize) -> Result<Node> {
-    let room = json!({"cpu": "64", "memory": "256Gi", "pods": PODS_PER_NODE + 6});
+    let room = json!({"cpu": "64", "memory": "256Gi", "pods": (PODS_PER_NODE + 6).to_string()});
     let name = format!("fake-{number}");
     Ok(serde_json::from_value(json!({
         "apiVersion": "v1", "kind": "Node",

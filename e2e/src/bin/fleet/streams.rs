@@ -81,7 +81,7 @@ impl Streams {
         until(format!("{count} streams are Ready"), limit, || {
             let (ready, others) = self.ready();
             looks += 1;
-            if looks % TELL_EVERY == 0 {
+            if usize::is_multiple_of(looks, TELL_EVERY) {
                 tell(ready);
             }
             let ended = self.followed.is_finished();
