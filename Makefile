@@ -12,7 +12,7 @@ export SCALE ?= 1
 CASES ?= 200000
 FUZZ_SECONDS ?= 720
 
-.PHONY: help check test test-long advisories bench fuzz demo demo-local build images release sbom clean
+.PHONY: help check test test-long advisories bench bench-fleet fuzz demo demo-local build images release sbom clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ advisories: ## known vulnerabilities in dependencies; needs the network
 
 bench: ## the worker's figures beside those of its peers; BENCH=AB for some shapes, ROUNDS=5
 	@e2e/bench.sh
+
+bench-fleet: ## the operator with 1 000, 5 000 and 10 000 streams on a real control plane; FLEET=1000, STEADY=300
+	@e2e/fleet.sh
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (720: an hour in all), every property with CASES cases (200000)
 	@PROPTEST_CASES=$(CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$${FUZZ_SEED:-$$RANDOM} \

@@ -36,6 +36,17 @@ fn admission() -> Value {
     })
 }
 
+/// Flags beside the usual ones and after them, for a control plane that is to carry more than a test.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// Of etcd.
+    pub etcd: Vec<String>,
+    /// Of the API server.
+    pub apiserver: Vec<String>,
+    /// Of the controller manager.
+    pub manager: Vec<String>,
+}
+
 /// A running control plane; dropped, it is killed.
 #[derive(Debug)]
 pub struct ControlPlane {
@@ -49,6 +60,11 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts one and waits until the API answers and `default` has its service account.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&Flags::default()).await
+    }
+
+    /// The same with more flags.
+    pub async fn start_with(flags: &Flags) -> Result<Self> {
         let folder = site::folder("control-plane")?;
         let pki = folder.join("pki");
         let authority = Authority::new(&pki, "kubernetes")?;
@@ -62,14 +78,14 @@ impl ControlPlane {
         let mut plane = Self { folder, authority, port: site::free_port()?, processes: Vec::new() };
         plane.kubeconfig("admin", "/O=system:masters/CN=admin")?;
         plane.kubeconfig("manager", "/CN=system:kube-controller-manager")?;
-        let etcd = plane.start_etcd()?;
-        plane.start_apiserver(&etcd)?;
+        let etcd = plane.start_etcd(&flags.etcd)?;
+        plane.start_apiserver(&etcd, &flags.apiserver)?;
         plane.await_api().await?;
-        plane.start_manager()?;
+        plane.start_manager(&flags.manager)?;
         Ok(plane)
     }
 
-    fn start_etcd(&mut self) -> Result<String> {
+    fn start_etcd(&mut self, more: &[String]) -> Result<String> {
         let client = format!("http://127.0.0.1:{}", site::free_port()?);
         let peer = format!("http://127.0.0.1:{}", site::free_port()?);
         self.run("etcd", |command| {
@@ -77,12 +93,13 @@ impl ControlPlane {
                 .args(["--data-dir", "etcd", "--unsafe-no-fsync", "--log-level=warn"])
                 .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
                 .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-                .args(["--initial-cluster", &format!("default={peer}")]);
+                .args(["--initial-cluster", &format!("default={peer}")])
+                .args(more);
         })?;
         Ok(client)
     }
 
-    fn start_apiserver(&mut self, etcd: &str) -> Result<()> {
+    fn start_apiserver(&mut self, etcd: &str, more: &[String]) -> Result<()> {
         let port = self.port;
         std::fs::write(self.folder.join(ADMISSION), admission().to_string())?;
         self.run("kube-apiserver", |command| {
@@ -105,11 +122,12 @@ impl ControlPlane {
                     "--kubelet-client-key=pki/admin.key",
                     "--kubelet-certificate-authority=pki/ca.crt",
                     "--kubelet-preferred-address-types=InternalIP",
-                ]);
+                ])
+                .args(more);
         })
     }
 
-    fn start_manager(&mut self) -> Result<()> {
+    fn start_manager(&mut self, more: &[String]) -> Result<()> {
         let port = site::free_port()?;
         self.run("kube-controller-manager", |command| {
             command
@@ -122,7 +140,8 @@ impl ControlPlane {
                     "--allocate-node-cidrs=true",
                     "--use-service-account-credentials=true",
                     "--leader-elect=false",
-                ]);
+                ])
+                .args(more);
         })
     }
 
@@ -140,11 +159,7 @@ impl ControlPlane {
     }
 
     /// Starts a program of the Kubernetes binary in this control plane's folder.
-    pub(crate) fn run(
-        &mut self,
-        program: &str,
-        arguments: impl FnOnce(&mut Command),
-    ) -> Result<()> {
+    pub fn run(&mut self, program: &str, arguments: impl FnOnce(&mut Command)) -> Result<()> {
         let mut command = Command::new(site::program(program)?);
         command.current_dir(&self.folder);
         arguments(&mut command);

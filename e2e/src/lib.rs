@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod control_plane;
 pub mod elsewhere;
 pub mod error;
+pub mod figures;
 pub mod http;
 pub mod logs;
 pub mod operator;

@@ -28,7 +28,7 @@ pub async fn installed() -> Result<&'static Cluster> {
 }
 
 /// Installs the chart, with more of Helm's flags.
-pub(crate) async fn install(plane: &ControlPlane, flags: &str) -> Result<()> {
+pub async fn install(plane: &ControlPlane, flags: &str) -> Result<()> {
     // Streams that checkpoint each few seconds may: their tests wait for it.
     let line = format!(
         "install binlog-operator charts/binlog-operator -n {NAMESPACE} --create-namespace \

@@ -215,8 +215,10 @@ fn security_page_shows_the_rights_that_the_authorizer_is_asked_about() {
 #[test]
 fn readme_shows_the_figures_as_they_were_measured() {
     let read = |file: &str| std::fs::read_to_string(tree().join(file)).unwrap();
-    let measured = read("worker/figures.md");
-    let (_, figures) = measured.split_once('\n').unwrap();
-    let block = format!("<!-- figures: generated -->\n{figures}<!-- end -->\n");
-    assert!(read("README.md").contains(&block), "README.md should hold:\n{block}");
+    for (file, mark) in [("worker/figures.md", "figures"), ("operator/figures.md", "fleet")] {
+        let measured = read(file);
+        let (_, figures) = measured.split_once('\n').unwrap();
+        let block = format!("<!-- {mark}: generated -->\n{figures}<!-- end -->\n");
+        assert!(read("README.md").contains(&block), "README.md should hold, as {file}:\n{block}");
+    }
 }

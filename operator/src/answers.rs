@@ -8,7 +8,10 @@ use std::{
 };
 
 use crds::worker_status::WorkerStatus;
+use jiff::Timestamp;
 use tokio::time::Instant;
+
+use crate::status::voice::STALE_AFTER;
 
 /// A stream, by namespace and name.
 pub type Key = (String, String);
@@ -31,17 +34,45 @@ impl Answer {
     }
 }
 
-/// All of them, and since when each worker is asked.
+/// A pod that is shown as running without an address, which the poller needs, is waited for this long.
+const FIRST_ROUND: Duration = Duration::from_mins(1);
+
+/// All of them.
 #[derive(Debug, Default)]
 pub struct Answers {
+    begun: OnceLock<(Timestamp, Instant)>,
     last: Mutex<HashMap<Key, Answer>>,
-    /// UID of the pod that is asked, and since when.
-    asked: Mutex<HashMap<Key, (String, Instant)>>,
-    /// When somebody first wanted to know for how long.
-    began: OnceLock<Instant>,
+    /// When each worker was asked first.
+    asked: Mutex<HashMap<Key, Instant>>,
 }
 
 impl Answers {
+    /// This process begins to ask.
+    pub fn begin(&self, now: Timestamp) {
+        self.begun.get_or_init(|| (now, Instant::now()));
+    }
+
+    /// A stream's worker is about to be asked.
+    pub fn asked(&self, key: &Key) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !asked.contains_key(key) {
+            asked.insert(key.clone(), Instant::now());
+        }
+    }
+
+    /// Whether a worker that was started at `started` ran before this process began to ask, and had no time to answer
+    /// it yet. Its silence then says nothing: a new leader must not call every stream stale.
+    pub fn is_unasked(&self, key: &Key, started: Timestamp) -> bool {
+        let Some((begun, since)) = self.begun.get() else { return false };
+        if started >= *begun || self.get(key).is_some() {
+            return false;
+        }
+        match self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
+            Some(asked) => asked.elapsed() <= STALE_AFTER,
+            None => since.elapsed() <= FIRST_ROUND,
+        }
+    }
+
     /// The last good answer of a stream's worker.
     pub fn get(&self, key: &Key) -> Option<Answer> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
@@ -50,20 +81,6 @@ impl Answers {
     /// Keeps an answer.
     pub fn put(&self, key: Key, answer: Answer) {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(key, answer);
-    }
-
-    /// Notes that a pod is asked from now on.
-    pub fn asking(&self, key: &Key, pod_uid: &str) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.insert(key.clone(), (pod_uid.to_owned(), Instant::now()));
-    }
-
-    /// How long this process has asked a pod, or could have.
-    pub fn asked(&self, key: &Key, pod_uid: &str) -> Duration {
-        let began = *self.began.get_or_init(Instant::now);
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = asked.get(key).filter(|(asked, _)| asked == pod_uid).map(|(_, since)| *since);
-        since.unwrap_or(began).elapsed()
     }
 
     /// Drops what belongs to no stream any more.
@@ -78,15 +95,28 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_pod_is_asked_from_its_first_question_on_or_from_when_it_could_have_been() {
-        let answers = Answers::default();
-        let key = ("shop".to_owned(), "orders".to_owned());
-        assert_eq!(answers.asked(&key, "pod-1"), Duration::ZERO);
-        tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(answers.asked(&key, "pod-1"), Duration::from_secs(10));
-        answers.asking(&key, "pod-1");
-        tokio::time::advance(Duration::from_secs(3)).await;
-        assert_eq!(answers.asked(&key, "pod-1"), Duration::from_secs(3));
-        assert_eq!(answers.asked(&key, "pod-2"), Duration::from_secs(13));
+    async fn a_worker_that_ran_before_is_unasked_until_it_had_time_to_answer() {
+        let (answers, key) = (Answers::default(), ("shop".to_owned(), "orders".to_owned()));
+        let begun = Timestamp::UNIX_EPOCH + Duration::from_secs(100);
+        let before = begun - Duration::from_secs(1);
+        assert!(!answers.is_unasked(&key, before), "nobody asks");
+        answers.begin(begun);
+        assert!(answers.is_unasked(&key, before));
+        assert!(!answers.is_unasked(&key, begun), "it started under our eyes");
+        answers.asked(&key);
+        tokio::time::advance(STALE_AFTER).await;
+        assert!(answers.is_unasked(&key, before));
+        answers.asked(&key);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!answers.is_unasked(&key, before), "asked first, and long ago");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_cannot_be_asked_is_not_waited_for_for_ever() {
+        let (answers, key) = (Answers::default(), ("shop".to_owned(), "orders".to_owned()));
+        answers.begin(Timestamp::UNIX_EPOCH + Duration::from_secs(100));
+        assert!(answers.is_unasked(&key, Timestamp::UNIX_EPOCH));
+        tokio::time::advance(FIRST_ROUND + Duration::from_millis(1)).await;
+        assert!(!answers.is_unasked(&key, Timestamp::UNIX_EPOCH));
     }
 }

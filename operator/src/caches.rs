@@ -1,9 +1,16 @@
 //! What the operator watches: the streams, and their children by label.
 //!
-//! Each watch fills a store and names the streams to look at again. A change of a checkpoint
-//! ConfigMap wakes nobody (a busy worker writes it each ten seconds); its deletion does.
+//! Each watch fills a store, or its places in the rows of children, and names the streams to look at
+//! again. A change of a checkpoint ConfigMap wakes nobody (a busy worker writes it each ten seconds);
+//! its deletion does. Lists come in pages and from the newest state: a list of everything at once, as
+//! an API server gives it from its cache, would be held in memory several times over.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Debug,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt, future, stream::BoxStream};
 use k8s_openapi::{
@@ -24,12 +31,16 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
+    answers::Key,
     controller::build::labels,
-    watched::{Observed, WatchedDeployment, WatchedPod},
+    kin::{Kin, Listing, Slot},
+    watched::{Observed, Slim, WatchedDeployment, WatchedPod},
 };
 
 /// Kinds of children that are watched.
 const CHILD_KINDS: usize = 8;
+/// Objects in one page of a list.
+const PAGE: u32 = 100;
 /// Longest wait for the caches to fill before a reconcile gives up for now.
 const FILL: Duration = Duration::from_mins(1);
 
@@ -44,18 +55,9 @@ pub struct Caches {
     pub deployments: Store<WatchedDeployment>,
     /// Workers' pods.
     pub pods: Store<WatchedPod>,
-    /// Workers' accounts.
-    pub service_accounts: Store<Meta<ServiceAccount>>,
-    /// Workers' roles.
-    pub roles: Store<Meta<Role>>,
-    /// Workers' role bindings.
-    pub role_bindings: Store<Meta<RoleBinding>>,
-    /// Config and checkpoint ConfigMaps.
-    pub config_maps: Store<Meta<ConfigMap>>,
-    /// Workers' services.
-    pub services: Store<Meta<Service>>,
-    /// Archive claims we made.
-    pub volume_claims: Store<Meta<PersistentVolumeClaim>>,
+    /// All other children.
+    pub kin: Arc<Kin>,
+    pod_names: Arc<PodNames>,
     /// Kinds of children whose first list is in.
     filled: Arc<watch::Sender<Vec<String>>>,
 }
@@ -84,19 +86,32 @@ impl Caches {
         let mut wakes = Vec::new();
         let filled = Arc::new(watch::Sender::new(Vec::new()));
         let watch = Watch { client, namespace, streams, filled: &filled };
+        let (kin, pod_names) = (Arc::<Kin>::default(), Arc::<PodNames>::default());
+        let noted = Arc::clone(&pod_names);
         let caches = Caches {
-            deployments: watch.objects(&mut wakes),
-            pods: watch.objects(&mut wakes),
-            service_accounts: watch.objects(&mut wakes),
-            roles: watch.objects(&mut wakes),
-            role_bindings: watch.objects(&mut wakes),
-            config_maps: watch.objects(&mut wakes),
-            services: watch.objects(&mut wakes),
-            volume_claims: watch.objects(&mut wakes),
+            deployments: watch.objects(&mut wakes, |_| {}),
+            pods: watch.objects(&mut wakes, move |event| noted.note(event)),
             streams: streams.clone(),
+            pod_names,
+            kin: Arc::clone(&kin),
             filled: Arc::clone(&filled),
         };
+        wakes.extend([
+            watch.children::<ServiceAccount>(&kin, &[Slot::ServiceAccount]),
+            watch.children::<Role>(&kin, &[Slot::Role]),
+            watch.children::<RoleBinding>(&kin, &[Slot::RoleBinding]),
+            watch.children::<ConfigMap>(&kin, &[Slot::Config, Slot::Checkpoint]),
+            watch.children::<Service>(&kin, &[Slot::Service]),
+            watch.children::<PersistentVolumeClaim>(&kin, &[Slot::VolumeClaim]),
+        ]);
         (caches, wakes)
+    }
+
+    /// The pods of all streams that had or have this name.
+    pub fn pods_of(&self, namespace: &str, stream: &str) -> Vec<Arc<WatchedPod>> {
+        let names = self.pod_names.of(&(namespace.to_owned(), stream.to_owned()));
+        let pod = |name: &String| self.pods.get(&ObjectRef::new(name).within(namespace));
+        names.iter().filter_map(pod).collect()
     }
 
     /// Waits until every store of children holds its first list. The streams' own store is filled
@@ -115,6 +130,37 @@ impl Caches {
     }
 }
 
+/// Names of pods by stream. One that is not in the store any more is no harm: nothing is found by it.
+#[derive(Debug, Default)]
+struct PodNames(Mutex<HashMap<Key, BTreeSet<String>>>);
+
+impl PodNames {
+    fn note(&self, event: &Event<WatchedPod>) {
+        let (pod, exists) = match event {
+            Event::Apply(pod) | Event::InitApply(pod) => (pod, true),
+            Event::Delete(pod) => (pod, false),
+            Event::Init | Event::InitDone => return,
+        };
+        let (Some(stream), Some(name)) = (parent(pod), pod.metadata.name.clone()) else { return };
+        let key = (stream.namespace.unwrap_or_default(), stream.name);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = all.entry(key.clone()).or_default();
+        if exists {
+            names.insert(name);
+        } else {
+            names.remove(&name);
+        }
+        if names.is_empty() {
+            all.remove(&key);
+        }
+    }
+
+    fn of(&self, key: &Key) -> BTreeSet<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(key).cloned().unwrap_or_default()
+    }
+}
+
 struct Watch<'a> {
     client: &'a Client,
     namespace: Option<&'a str>,
@@ -123,9 +169,15 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn objects<K>(&self, wakes: &mut Vec<Wakes>) -> Store<K>
+    /// A store of objects, each made slim.
+    fn objects<K>(
+        &self,
+        wakes: &mut Vec<Wakes>,
+        note: impl FnMut(&Event<K>) + Send + 'static,
+    ) -> Store<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Slim
             + Clone
             + Debug
             + DeserializeOwned
@@ -133,46 +185,56 @@ impl Watch<'_> {
             + Sync
             + 'static,
     {
-        self.cached(watcher(api::<K>(self.client, self.namespace), config()), wakes)
+        let (store, writer) = reflector::store();
+        let events = watcher(api::<K>(self.client, self.namespace), config());
+        let events = events.modify(Slim::slim).default_backoff().reflect(writer);
+        wakes.push(self.followed(events, note));
+        store
     }
 
-    fn cached<K>(
+    /// Places in the rows of children.
+    fn children<K>(&self, kin: &Arc<Kin>, slots: &'static [Slot]) -> Wakes
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Send
+            + Sync
+            + 'static,
+    {
+        let (kin, mut listing) = (Arc::clone(kin), Listing::of(slots));
+        let events = watcher(api::<Meta<K>>(self.client, self.namespace), config());
+        self.followed(events.default_backoff(), move |event| kin.take(&mut listing, event))
+    }
+
+    /// Notes every event, then names the streams it is about.
+    fn followed<K>(
         &self,
         events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
-        wakes: &mut Vec<Wakes>,
-    ) -> Store<K>
+        mut note: impl FnMut(&Event<K>) + Send + 'static,
+    ) -> Wakes
     where
-        K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+        K: Resource<DynamicType = ()> + Send + 'static,
     {
-        let (store, writer) = reflector::store();
-        let streams = self.streams.clone();
-        let filled = Arc::clone(self.filled);
-        wakes.push(
-            events
-                .modify(|object| {
-                    let meta = object.meta_mut();
-                    meta.managed_fields = None;
-                })
-                .default_backoff()
-                .reflect(writer)
-                .filter_map(move |event| {
-                    future::ready(match event {
-                        Ok(event) => {
-                            if matches!(event, Event::InitDone) {
-                                mark(&filled, &K::kind(&()));
-                            }
-                            Some(woken(event, &streams))
+        let (streams, filled) = (self.streams.clone(), Arc::clone(self.filled));
+        events
+            .filter_map(move |event| {
+                future::ready(match event {
+                    Ok(event) => {
+                        note(&event);
+                        if matches!(event, Event::InitDone) {
+                            mark(&filled, &K::kind(&()));
                         }
-                        Err(error) => {
-                            warn!(%error, kind = %K::kind(&()), "watch, retrying");
-                            None
-                        }
-                    })
+                        Some(woken(event, &streams))
+                    }
+                    Err(error) => {
+                        warn!(%error, kind = %K::kind(&()), "watch, retrying");
+                        None
+                    }
                 })
-                .flat_map(futures::stream::iter)
-                .boxed(),
-        );
-        store
+            })
+            .flat_map(futures::stream::iter)
+            .boxed()
     }
 }
 
@@ -198,7 +260,12 @@ fn mark(filled: &watch::Sender<Vec<String>>, kind: &str) {
 }
 
 fn config() -> watcher::Config {
-    watcher::Config::default().any_semantic().labels(labels::SELECTOR)
+    of_streams().labels(labels::SELECTOR)
+}
+
+/// How streams are watched.
+pub fn of_streams() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
 }
 
 /// A list may have swallowed deletions, so after one every stream is looked at again.
@@ -272,6 +339,27 @@ mod tests {
         };
         let (answers, ()) = futures::future::join(all, marks).await;
         assert!(answers.into_iter().all(|answer| answer.is_ok_and(|kinds| kinds == 2)));
+    }
+
+    #[test]
+    fn a_pod_is_found_by_its_stream_until_it_is_deleted() {
+        let names = PodNames::default();
+        let pod = |stream: &str, name: &str| -> WatchedPod {
+            let labels = serde_json::json!({labels::STREAM: stream});
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"name": name, "namespace": "shop", "labels": labels},
+            }))
+            .unwrap()
+        };
+        names.note(&Event::InitApply(pod("orders", "a")));
+        names.note(&Event::Apply(pod("orders", "b")));
+        names.note(&Event::Apply(pod("carts", "c")));
+        let of = |stream: &str| {
+            names.of(&("shop".to_owned(), stream.to_owned())).into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!((of("orders"), of("carts")), (vec!["a".into(), "b".into()], vec!["c".into()]));
+        names.note(&Event::Delete(pod("orders", "a")));
+        assert_eq!(of("orders"), ["b"]);
     }
 
     #[test]

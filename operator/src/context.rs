@@ -7,15 +7,17 @@ use std::{
 
 use jiff::Timestamp;
 use kube::Client;
+use kube_runtime::reflector::ObjectRef;
 use tokio::time::Instant;
 
 use crate::{
-    answers::Answers,
+    answers::{Answers, Key},
     applied::AppliedBook,
     backoff::Backoff,
     caches::Caches,
     events::Events,
     metrics::Metrics,
+    peers::Peers,
     settings::Settings,
     status::write::{Change, Writes},
     tenure::Tenure,
@@ -42,6 +44,8 @@ pub struct Context {
     pub writes: Mutex<HashMap<String, Written>>,
     /// Until when this process may write.
     pub tenure: Arc<Tenure>,
+    /// What every stream takes for itself.
+    pub peers: Peers,
     /// The caches, one per watched namespace or one for all.
     pub caches: OnceLock<Vec<Scope>>,
 }
@@ -66,11 +70,24 @@ pub struct Written {
 impl Context {
     /// The caches that hold `namespace`.
     pub fn caches(&self, namespace: &str) -> Option<&Arc<Caches>> {
+        self.scope(namespace).map(|scope| &scope.caches)
+    }
+
+    fn scope(&self, namespace: &str) -> Option<&Scope> {
         let scopes = self.caches.get()?;
-        scopes
-            .iter()
-            .find(|scope| scope.namespace.as_deref().is_none_or(|own| own == namespace))
-            .map(|scope| &scope.caches)
+        scopes.iter().find(|scope| scope.namespace.as_deref().is_none_or(|own| own == namespace))
+    }
+
+    /// The streams that may hold what this one takes for itself.
+    pub fn peers(&self, stream: &Observed) -> Vec<Arc<Observed>> {
+        let namespace = stream.metadata.namespace.as_deref().unwrap_or_default();
+        if let Some(Scope { namespace, caches }) = self.scope(namespace) {
+            self.peers.know(namespace.as_deref(), || caches.streams.state());
+        }
+        let known = |(namespace, name): &Key| {
+            self.caches(namespace)?.streams.get(&ObjectRef::new(name).within(namespace))
+        };
+        self.peers.of(stream).iter().filter_map(|key| known(key)).collect()
     }
 
     /// Every stream that is watched.

@@ -124,7 +124,7 @@ async fn stages(stream: &Observed, context: &Context) -> Result<Action, Error> {
     }
     let input = Input {
         stream,
-        all: &found.all,
+        peers: &found.peers,
         settings: &context.settings,
         deployed_restart: found.deployment.as_deref().and_then(WatchedDeployment::restarted_at),
     };

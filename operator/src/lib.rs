@@ -14,8 +14,10 @@ pub mod controller;
 pub mod events;
 #[cfg(test)]
 mod fake_api;
+pub mod kin;
 pub mod lease;
 pub mod metrics;
+pub mod peers;
 pub mod plugin;
 pub mod poller;
 pub mod settings;
@@ -32,6 +34,7 @@ use std::{
 };
 
 use futures::StreamExt;
+use hyper::header::{self, HeaderValue};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 use kube_runtime::{
@@ -54,6 +57,7 @@ use crate::{
     events::Events,
     lease::{Elector, LeaseError},
     metrics::Metrics,
+    peers::Peers,
     poller::WakeUp,
     settings::{Settings, SettingsError},
     watched::Observed,
@@ -110,7 +114,7 @@ pub enum RunError {
 /// # Errors
 /// See [`RunError`]; the process should then exit non-zero.
 pub async fn run(args: Args) -> Result<(), RunError> {
-    let client = Client::try_default().await.map_err(|error| RunError::Client(Box::new(error)))?;
+    let client = client().await.map_err(|error| RunError::Client(Box::new(error)))?;
     if args.check {
         let faults = check::run(&args, &client).await;
         return if faults == 0 { Ok(()) } else { Err(RunError::Check(faults)) };
@@ -176,6 +180,14 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     led
 }
 
+/// A client that says who it is: the API server's audit log counts requests by this name.
+async fn client() -> Result<Client, kube::Error> {
+    let mut config = kube::Config::infer().await.map_err(kube::Error::InferConfig)?;
+    let name = HeaderValue::from_static(concat!("binlog-operator/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((header::USER_AGENT, name));
+    Client::try_from(config)
+}
+
 const SIGNALS: &str = "signal handler";
 
 fn watch_signals(
@@ -227,6 +239,7 @@ fn context(
         applied: AppliedBook::default(),
         writes: Mutex::default(),
         tenure: Arc::default(),
+        peers: Peers::default(),
         caches: OnceLock::new(),
     })
 }
@@ -272,8 +285,7 @@ fn controller(
 ) -> (Controller<Observed>, Caches) {
     let streams = caches::api::<Observed>(&context.client, namespace);
     let config = Config::default().concurrency(args.concurrency).debounce(DEBOUNCE);
-    let mut controller =
-        Controller::new(streams, watcher::Config::default().any_semantic()).with_config(config);
+    let mut controller = Controller::new(streams, caches::of_streams()).with_config(config);
     let (caches, wakes) = Caches::watch(&context.client, namespace, &controller.store());
     for wakes in wakes {
         controller = controller.reconcile_on(wakes);

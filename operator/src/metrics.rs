@@ -1,12 +1,9 @@
 //! The operator's metrics, in OpenMetrics form.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+mod shown;
 
-use crds::v1alpha1::ConditionStatus;
+use std::fmt;
+
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -19,27 +16,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-/// One condition of one stream.
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct ConditionLabels {
-    /// Namespace of the stream.
-    pub namespace: String,
-    /// Name of the stream.
-    pub stream: String,
-    /// Type of the condition.
-    pub condition: String,
-}
-
-/// Why one stream is as it is.
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct StreamReasonLabels {
-    /// Namespace of the stream.
-    pub namespace: String,
-    /// Name of the stream.
-    pub stream: String,
-    /// Reason of its Ready condition.
-    pub reason: String,
-}
+pub use self::shown::Shown;
 
 /// Why a reconcile failed.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -82,11 +59,8 @@ pub struct Metrics {
     pub leader: Gauge,
     /// Streams known.
     pub streams: Gauge,
-    /// Conditions of each stream: 1 True, 0 False, -1 Unknown.
-    pub conditions: Family<ConditionLabels, Gauge>,
-    reasons: Family<StreamReasonLabels, Gauge>,
-    /// The reason shown of each stream, by namespace and name, so that the next one replaces it.
-    shown: Mutex<HashMap<(String, String), String>>,
+    /// Conditions and reason of each stream.
+    pub shown: Shown,
 }
 
 impl fmt::Debug for Metrics {
@@ -111,9 +85,7 @@ impl Default for Metrics {
             polls: Family::default(),
             leader: Gauge::default(),
             streams: Gauge::default(),
-            conditions: Family::default(),
-            reasons: Family::default(),
-            shown: Mutex::default(),
+            shown: Shown::default(),
         };
         metrics.register();
         metrics
@@ -127,16 +99,7 @@ impl Metrics {
         r.register("build", "Version of this program", version);
         r.register("leader", "1 where this process leads", self.leader.clone());
         r.register("streams", "Streams known", self.streams.clone());
-        r.register(
-            "stream_condition",
-            "Each condition of each stream: 1 True, 0 False, -1 Unknown",
-            self.conditions.clone(),
-        );
-        r.register(
-            "stream_reason",
-            "1 for the reason of each stream's Ready condition",
-            self.reasons.clone(),
-        );
+        r.register_collector(Box::new(self.shown.clone()));
         r.register("reconciles", "Reconciles that ended well", self.reconciles.clone());
         r.register(
             "reconcile_errors",
@@ -172,52 +135,6 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Shows one condition of a stream.
-    pub fn show_condition(
-        &self,
-        namespace: &str,
-        stream: &str,
-        condition: &str,
-        status: ConditionStatus,
-    ) {
-        let value = match status {
-            ConditionStatus::True => 1,
-            ConditionStatus::False => 0,
-            ConditionStatus::Unknown => -1,
-        };
-        self.conditions.get_or_create(&condition_labels(namespace, stream, condition)).set(value);
-    }
-
-    /// Shows why a stream is as it is, in the place of what was shown before.
-    pub fn show_reason(&self, namespace: &str, stream: &str, reason: &str) {
-        let key = (namespace.to_owned(), stream.to_owned());
-        let before = self.shown().insert(key, reason.to_owned());
-        if let Some(before) = before.filter(|before| before != reason) {
-            self.reasons.remove(&reason_labels(namespace, stream, &before));
-        }
-        self.reasons.get_or_create(&reason_labels(namespace, stream, reason)).set(1);
-    }
-
-    /// Drops the series of a stream that is gone.
-    pub fn forget_stream<'a>(
-        &self,
-        namespace: &str,
-        stream: &str,
-        conditions: impl Iterator<Item = &'a str>,
-    ) {
-        for condition in conditions {
-            self.conditions.remove(&condition_labels(namespace, stream, condition));
-        }
-        let shown = self.shown().remove(&(namespace.to_owned(), stream.to_owned()));
-        if let Some(reason) = shown {
-            self.reasons.remove(&reason_labels(namespace, stream, &reason));
-        }
-    }
-
-    fn shown(&self) -> MutexGuard<'_, HashMap<(String, String), String>> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Counts one poll.
     pub fn polled(&self, outcome: &str) {
         self.polls.get_or_create(&OutcomeLabels { outcome: outcome.to_owned() }).inc();
@@ -229,37 +146,21 @@ impl Metrics {
     }
 }
 
-fn condition_labels(namespace: &str, stream: &str, condition: &str) -> ConditionLabels {
-    ConditionLabels {
-        namespace: namespace.to_owned(),
-        stream: stream.to_owned(),
-        condition: condition.to_owned(),
-    }
-}
-
-fn reason_labels(namespace: &str, stream: &str, reason: &str) -> StreamReasonLabels {
-    StreamReasonLabels {
-        namespace: namespace.to_owned(),
-        stream: stream.to_owned(),
-        reason: reason.to_owned(),
-    }
-}
-
 #[cfg(test)]
 #[path = "../../crds/tests/support/exposition.rs"]
 mod told;
 
 #[cfg(test)]
 mod tests {
-    use crds::exposition;
+    use crds::{conditions::ConditionType, exposition, v1alpha1::ConditionStatus};
 
     use super::*;
 
     /// Metrics of which each has a series.
     fn all() -> Metrics {
         let metrics = Metrics::default();
-        metrics.show_condition("shop", "orders", "Ready", ConditionStatus::True);
-        metrics.show_reason("shop", "orders", "Streaming");
+        let ready = [(ConditionType::Ready, ConditionStatus::True)];
+        metrics.shown.show("shop", "orders", ready, "Streaming");
         metrics.polled("answered");
         metrics.failed("ApplyFailed");
         metrics.reconcile_seconds.observe(0.1);
@@ -269,8 +170,8 @@ mod tests {
     #[test]
     fn exposition_shows_one_value_of_a_condition_and_one_reason_and_forgets_with_the_stream() {
         let metrics = all();
-        metrics.show_condition("shop", "orders", "Ready", ConditionStatus::Unknown);
-        metrics.show_reason("shop", "orders", "StatusStale");
+        let ready = [(ConditionType::Ready, ConditionStatus::Unknown)];
+        metrics.shown.show("shop", "orders", ready, "StatusStale");
         let text = metrics.encode().unwrap();
         let of_the_stream = text.lines().filter(|line| line.contains("orders")).collect::<Vec<_>>();
         let stream = "namespace=\"shop\",stream=\"orders\"";
@@ -281,7 +182,7 @@ mod tests {
                 format!("binlog_operator_stream_reason{{{stream},reason=\"StatusStale\"}} 1"),
             ]
         );
-        metrics.forget_stream("shop", "orders", ["Ready"].into_iter());
+        metrics.shown.keep_only(|_| false);
         assert!(!metrics.encode().unwrap().contains("orders"));
     }
 

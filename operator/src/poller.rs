@@ -12,10 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crds::{
-    conditions::ConditionType,
-    worker_status::{Phase, WorkerStatus},
-};
+use crds::worker_status::{Phase, WorkerStatus};
 use kube::ResourceExt;
 use kube_runtime::reflector::ObjectRef;
 use tokio::{
@@ -70,6 +67,7 @@ struct Polled {
 
 /// Polls until `shutdown`.
 pub async fn run(context: Arc<Context>, wake_ups: Vec<WakeUp>, shutdown: CancellationToken) {
+    context.answers.begin(context.now());
     let mut poller = Poller {
         context,
         wake_ups,
@@ -115,14 +113,11 @@ impl Poller {
         let running = self.running();
         self.targets.retain(|key, target| target.in_flight || running.contains_key(key));
         for (key, (pod_uid, ip)) in running {
-            let asked = &self.context.answers;
-            let begin = || {
-                asked.asking(&key, &pod_uid);
-                new_target(&pod_uid, now)
-            };
-            let target = self.targets.entry(key.clone()).or_insert_with(begin);
+            let target =
+                self.targets.entry(key.clone()).or_insert_with(|| new_target(&pod_uid, now));
+            self.context.answers.asked(&key);
             if target.pod_uid != pod_uid && !target.in_flight {
-                *target = begin();
+                *target = new_target(&pod_uid, now);
             }
             if target.in_flight || target.due > now {
                 continue;
@@ -215,14 +210,13 @@ impl Poller {
             })
             .collect();
         let names: HashSet<&Key> = now.values().collect();
-        for (uid, key) in self.streams.iter().filter(|(uid, _)| !now.contains_key(*uid)) {
+        for uid in self.streams.keys().filter(|uid| !now.contains_key(*uid)) {
             self.context.forget(uid);
-            if !names.contains(key) {
-                let conditions = ConditionType::ALL.into_iter().map(ConditionType::as_str);
-                self.context.metrics.forget_stream(&key.0, &key.1, conditions);
-            }
         }
-        self.context.answers.keep_only(|key| names.contains(key));
+        let context = &self.context;
+        context.answers.keep_only(|key| names.contains(key));
+        context.peers.keep_only(|key| names.contains(key));
+        context.metrics.shown.keep_only(|key| names.contains(key));
         self.context.metrics.streams.set(now.len() as i64);
         self.streams = now;
     }

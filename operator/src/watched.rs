@@ -6,17 +6,20 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use crds::v1alpha1::BinlogStream;
+use crds::{annotations::DOMAIN, v1alpha1::BinlogStream};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         apps::v1::{Deployment, DeploymentStatus},
-        core::v1::{Pod, PodStatus},
+        core::v1::{ContainerStatus, Pod, PodStatus},
     },
 };
 use kube::{Resource, api::ObjectMeta};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
+
+/// kubectl's copy of what it applied, as large as the rest.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A BinlogStream as the watch delivers it, decoded or not.
 ///
@@ -24,7 +27,7 @@ use serde_json::Value;
 /// which any crate turns on serde_json's `arbitrary_precision`; `Value` can.
 #[derive(Debug, Clone)]
 pub struct Observed {
-    /// Metadata, without managedFields.
+    /// Metadata, without managedFields, labels and kubectl's copy of the spec.
     pub metadata: ObjectMeta,
     /// The stream, or why it could not be decoded.
     pub stream: Result<Box<BinlogStream>, String>,
@@ -37,6 +40,10 @@ impl<'de> Deserialize<'de> for Observed {
             Some(metadata) => {
                 if let Value::Object(fields) = metadata {
                     fields.remove("managedFields");
+                    fields.remove("labels");
+                }
+                if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+                    annotations.remove(LAST_APPLIED);
                 }
                 ObjectMeta::deserialize(&*metadata).map_err(D::Error::custom)?
             }
@@ -123,6 +130,64 @@ pub struct PodPlace {
     pub node_name: Option<String>,
 }
 
+/// What drops the parts of itself that nobody reads, before it is kept.
+pub trait Slim {
+    /// Drops them.
+    fn slim(&mut self);
+}
+
+impl Slim for WatchedDeployment {
+    fn slim(&mut self) {
+        slim_metadata(&mut self.metadata);
+    }
+}
+
+impl Slim for WatchedPod {
+    fn slim(&mut self) {
+        slim_metadata(&mut self.metadata);
+        self.metadata.owner_references = None;
+        let PodStatus { phase, pod_ip, reason, message, conditions, container_statuses, .. } =
+            std::mem::take(&mut self.status);
+        // A condition that holds says nothing that the phase does not, but of a pod that is taken away, or whose node
+        // does not report any more.
+        let conditions = conditions.map(|mut all| {
+            let unready = all.iter().any(|one| one.type_ == "Ready" && one.status != "True");
+            all.retain(|one| match one.type_.as_str() {
+                "DisruptionTarget" => true,
+                "ContainersReady" => unready,
+                _ => one.status != "True",
+            });
+            all.shrink_to_fit();
+            all
+        });
+        let container_statuses =
+            container_statuses.map(|all| all.into_iter().map(slim_container).collect());
+        self.status = PodStatus {
+            phase,
+            pod_ip,
+            reason,
+            message,
+            conditions,
+            container_statuses,
+            ..PodStatus::default()
+        };
+    }
+}
+
+fn slim_container(container: ContainerStatus) -> ContainerStatus {
+    let ContainerStatus { name, ready, restart_count, state, last_state, .. } = container;
+    ContainerStatus { name, ready, restart_count, state, last_state, ..ContainerStatus::default() }
+}
+
+/// Labels and annotations of others, and who wrote what when.
+fn slim_metadata(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    metadata.generate_name = None;
+    for map in [&mut metadata.labels, &mut metadata.annotations].into_iter().flatten() {
+        map.retain(|key, _| key.starts_with(DOMAIN));
+    }
+}
+
 macro_rules! stands_for {
     ($slim:ty, $full:ty) => {
         impl Resource for $slim {
@@ -157,6 +222,8 @@ stands_for!(WatchedPod, Pod);
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use serde_json::json;
 
@@ -187,6 +254,37 @@ mod tests {
             "kubectl.kubernetes.io/restartedAt": at}}, "spec": {"containers": []}});
         assert_eq!(deployment(restarted).restarted_at(), Some(at));
         assert_eq!(deployment(json!({"metadata": {"annotations": null}})).restarted_at(), None);
+    }
+
+    #[test]
+    fn of_a_pod_that_is_well_little_is_kept_and_of_one_that_is_not_the_reason() {
+        let condition = |kind: &str, status: &str| json!({"type": kind, "status": status});
+        let mut pod: WatchedPod = serde_json::from_value(json!({
+            "metadata": {
+                "name": "orders-worker-1", "generateName": "orders-worker-",
+                "labels": {"binlogstream.io/stream": "orders", "pod-template-hash": "6d"},
+                "annotations": {"binlogstream.io/owner-uid": "u", "example.com/note": "long"},
+            },
+            "status": {
+                "phase": "Pending", "podIP": "10.0.0.5", "podIPs": [{"ip": "10.0.0.5"}],
+                "conditions": [condition("PodScheduled", "False"), condition("Initialized", "True")],
+                "containerStatuses": [{
+                    "name": "worker", "image": "i", "imageID": "d", "ready": false,
+                    "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                }],
+            },
+        }))
+        .unwrap();
+        pod.slim();
+        let kept = |map: &Option<BTreeMap<String, String>>| map.clone().unwrap_or_default().len();
+        assert_eq!((kept(&pod.metadata.labels), kept(&pod.metadata.annotations)), (1, 1));
+        let status = pod.status;
+        assert_eq!((status.pod_ip.as_deref(), status.pod_ips), (Some("10.0.0.5"), None));
+        let conditions: Vec<_> = status.conditions.unwrap().into_iter().map(|c| c.type_).collect();
+        assert_eq!(conditions, ["PodScheduled"]);
+        let container = status.container_statuses.unwrap().remove(0);
+        assert_eq!((container.restart_count, container.image.as_str()), (2, ""));
+        assert!(container.state.unwrap().waiting.is_some());
     }
 
     #[test]

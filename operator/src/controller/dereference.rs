@@ -1,13 +1,13 @@
 //! First stage: everything the others need, from the caches. One request at most, and only while
-//! the worker does not speak: the checkpoint object, to show how far it had come.
+//! the worker was asked and does not speak: the checkpoint object, to show how far it had come.
 
 use std::{sync::Arc, time::Duration};
 
 use crds::checkpoint::Checkpoint;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Resource, ResourceExt};
-use kube_runtime::reflector::{Lookup, ObjectRef, Store};
+use kube::{Api, ResourceExt};
+use kube_runtime::reflector::ObjectRef;
 
 use super::{Error, build::labels};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     applied::Child,
     caches::Caches,
     context::Context,
-    status::voice::STALE_AFTER,
+    status::{pod, voice::STALE_AFTER},
     watched::{Observed, WatchedDeployment, WatchedPod},
 };
 
@@ -26,8 +26,8 @@ const OVERDUE: Duration = Duration::from_secs(15);
 
 /// What is known about a stream's surroundings.
 pub struct Found {
-    /// Every stream.
-    pub all: Vec<Arc<Observed>>,
+    /// The streams that may hold what this one takes for itself.
+    pub peers: Vec<Arc<Observed>>,
     /// Its children.
     pub children: Children,
     /// Its Deployment.
@@ -40,12 +40,14 @@ pub struct Found {
     pub older_pod: Option<String>,
     /// The worker's last good answer.
     pub answer: Option<Answer>,
+    /// The worker ran before this process led, and had no time to answer it yet.
+    pub unasked: bool,
     /// The checkpoint object's record.
     pub checkpoint: Option<Checkpoint>,
 }
 
 /// A stream's children as the caches show them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Children {
     /// ServiceAccount.
     pub service_account: Option<Child>,
@@ -76,27 +78,32 @@ pub async fn dereference(stream: &Observed, context: &Context) -> Result<Found, 
     let caches = context.caches(&namespace).ok_or(Error::NotWatched)?;
     caches.filled().await?;
 
-    let children = children(caches, &namespace, &name);
     let worker = labels::worker(&name);
     let key = (namespace.clone(), name.clone());
+    let deployment = caches.deployments.get(&ObjectRef::new(&worker).within(&namespace));
+    let seen = deployment.as_ref().map(|seen| describe(&seen.metadata, generation(&seen.metadata)));
+    let children = Children { deployment: seen, ..caches.kin.row(&key) };
     let answer = context.answers.get(&key);
     let pod = worker_pod(caches, &namespace, &name, &uid);
     let fresh = answer.as_ref().is_some_and(|answer| answer.age() <= STALE_AFTER);
     // Without its pod the last answer is older than what the worker wrote when it drained.
     let speaks = fresh && pod.is_some();
+    let now = context.now();
+    let started = pod.as_deref().and_then(|pod| pod::running_since(pod, now));
+    let unasked = started.is_some_and(|at| context.answers.is_unasked(&key, at));
     let checkpoint = match &children.checkpoint {
-        Some(_) if !speaks => read_checkpoint(context, &namespace, &name).await,
+        Some(_) if !speaks && !unasked => read_checkpoint(context, &namespace, &name).await,
         _ => None,
     };
-    let pod = worker_pod(caches, &namespace, &name, &uid);
     Ok(Found {
-        all: context.all_streams(),
-        deployment: caches.deployments.get(&ObjectRef::new(&worker).within(&namespace)),
+        peers: context.peers(stream),
+        deployment,
         leaving: leaving(caches, &namespace, &name, &uid, pod.as_deref()),
         pod,
-        older_pod: older_pod(caches, &namespace, &name, &uid, context.now()),
+        older_pod: older_pod(caches, &namespace, &name, &uid, now),
         children,
         answer,
+        unasked,
         checkpoint,
     })
 }
@@ -110,8 +117,8 @@ pub fn worker_pod(
     uid: &str,
 ) -> Option<Arc<WatchedPod>> {
     let ours = |pod: &WatchedPod| belongs(pod, namespace, stream) && owner_of(pod) == Some(uid);
-    let pods = caches.pods.state_filter(ours);
-    pods.into_iter().max_by_key(|pod| {
+    let pods = caches.pods_of(namespace, stream);
+    pods.into_iter().filter(|pod| ours(pod)).max_by_key(|pod| {
         let ended = matches!(pod.status.phase.as_deref(), Some("Failed" | "Succeeded"));
         let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
         (!ended, pod.metadata.deletion_timestamp.is_none(), created)
@@ -154,7 +161,7 @@ fn older_pod(
             && (pod.metadata.deletion_timestamp.is_some() || !left_behind)
             && may_write(pod, now)
     };
-    caches.pods.state_filter(older).first().map(|pod| pod.name_any())
+    caches.pods_of(namespace, stream).iter().find(|pod| older(pod)).map(|pod| pod.name_any())
 }
 
 /// Whether a container of the pod may still run. A deletion's time is when its grace is over.
@@ -171,35 +178,6 @@ fn belongs(pod: &WatchedPod, namespace: &str, stream: &str) -> bool {
 
 fn owner_of(pod: &WatchedPod) -> Option<&str> {
     pod.annotations().get(crds::annotations::OWNER_UID).map(String::as_str)
-}
-
-fn children(caches: &Caches, namespace: &str, name: &str) -> Children {
-    let worker = labels::worker(name);
-    let by_version = |child: &kube::api::ObjectMeta| version(child);
-    Children {
-        service_account: child(&caches.service_accounts, namespace, &worker, by_version),
-        role: child(&caches.roles, namespace, &worker, by_version),
-        role_binding: child(&caches.role_bindings, namespace, &worker, by_version),
-        config: child(&caches.config_maps, namespace, &worker, by_version),
-        checkpoint: child(&caches.config_maps, namespace, &labels::checkpoint(name), |_| None),
-        volume_claim: child(&caches.volume_claims, namespace, &labels::archive(name), |_| None),
-        deployment: child(&caches.deployments, namespace, &worker, generation),
-        service: child(&caches.services, namespace, &worker, by_version),
-    }
-}
-
-fn child<K>(
-    store: &Store<K>,
-    namespace: &str,
-    name: &str,
-    moves: impl Fn(&kube::api::ObjectMeta) -> Option<u64>,
-) -> Option<Child>
-where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + 'static,
-{
-    let object = store.get(&ObjectRef::new(name).within(namespace))?;
-    let meta = object.meta();
-    Some(describe(meta, moves(meta)))
 }
 
 /// A child by its metadata.

@@ -34,8 +34,6 @@ const STATUS_MANAGER: &str = "binlog-operator-status";
 const REQUEST: Duration = Duration::from_secs(10);
 /// How soon to look again when the cache does not show our last write yet.
 const CACHE_LAG: Duration = Duration::from_millis(500);
-/// How soon to look again at a worker that was only just asked for the first time.
-const ASKED: Duration = Duration::from_secs(1);
 /// How soon to look again while something is under way.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
@@ -56,8 +54,10 @@ pub async fn update_status(
         return Ok(CACHE_LAG);
     }
     let stored = stream.stream.as_ref().ok().and_then(|stream| stream.status.as_ref());
-    if stored.is_some() && is_too_early(context, stream, found) {
-        return Ok(ASKED);
+    let is_applied = matches!(outcome, Outcome::Applied(_));
+    if found.unasked && is_applied && stored.is_some_and(|stored| is_of(stored, stream)) {
+        // What is stored is a moment old; of the worker nothing is known only because nobody asked yet.
+        return Ok(STALE_AFTER);
     }
     let facts = facts(context, stream, found, outcome, stored);
     let new = as_stored(status::compute(&facts))?;
@@ -87,19 +87,9 @@ pub async fn update_status(
     }
 }
 
-/// Whether this process has begun to ask only now: a worker that runs for long and has not answered it yet is not
-/// silent, and what the process before wrote stands.
-fn is_too_early(context: &Context, stream: &Observed, found: &Found) -> bool {
-    let Some(pod) = &found.pod else { return false };
-    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    let heard = found.answer.as_ref().is_some_and(|answer| answer.pod_uid == uid);
-    let runs = matches!(
-        status::pod::state(pod, context.now()),
-        status::pod::PodState::Running { since } if since > STALE_AFTER
-    );
-    let name = |part: &Option<String>| part.clone().unwrap_or_default();
-    let key = (name(&stream.metadata.namespace), name(&stream.metadata.name));
-    runs && !heard && context.answers.asked(&key, uid) <= STALE_AFTER
+/// Whether a status was made for the stream's present generation.
+fn is_of(status: &BinlogStreamStatus, stream: &Observed) -> bool {
+    status.observed_generation == stream.metadata.generation
 }
 
 fn facts<'a>(
@@ -174,12 +164,12 @@ async fn write(
 fn show(context: &Context, stream: &Observed, status: &BinlogStreamStatus) {
     let namespace = stream.metadata.namespace.as_deref().unwrap_or_default();
     let name = stream.metadata.name.as_deref().unwrap_or_default();
-    for condition in &status.conditions {
-        context.metrics.show_condition(namespace, name, &condition.type_, condition.status);
-    }
-    if let Some(ready) = condition(status, ConditionType::Ready) {
-        context.metrics.show_reason(namespace, name, &ready.reason);
-    }
+    let conditions = status.conditions.iter().filter_map(|condition| {
+        let kind = condition.kind()?;
+        Some((kind, condition.status))
+    });
+    let ready = condition(status, ConditionType::Ready).map(|ready| ready.reason.as_str());
+    context.metrics.shown.show(namespace, name, conditions, ready.unwrap_or_default());
 }
 
 /// Events for what flipped: Ready's reason, and gaps coming and going.

@@ -31,8 +31,8 @@ use crate::{settings::Settings, watched::Observed};
 pub struct Input<'a> {
     /// The stream.
     pub stream: &'a Observed,
-    /// Every stream the operator sees, this one included.
-    pub all: &'a [Arc<Observed>],
+    /// The streams that may hold what this one takes for itself; others do no harm.
+    pub peers: &'a [Arc<Observed>],
     /// The operator's settings.
     pub settings: &'a Settings,
     /// Value of kubectl's restart annotation in the Deployment's pod template.
@@ -327,7 +327,7 @@ fn same_source(ours: &BinlogStreamSpec, theirs: &BinlogStreamSpec) -> bool {
 fn peers<'a>(input: &Input<'a>) -> impl Iterator<Item = &'a BinlogStream> {
     let uid = input.stream.metadata.uid.as_deref();
     input
-        .all
+        .peers
         .iter()
         .filter(move |peer| peer.metadata.uid.as_deref() != uid)
         .filter_map(|peer| peer.stream.as_deref().ok())

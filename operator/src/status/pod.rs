@@ -68,6 +68,14 @@ pub fn state(pod: &WatchedPod, now: Timestamp) -> PodState {
     waiting(pod, container, &state.waiting.unwrap_or_default(), now)
 }
 
+/// When the worker's container was started, if it runs.
+pub fn running_since(pod: &WatchedPod, now: Timestamp) -> Option<Timestamp> {
+    match state(pod, now) {
+        PodState::Running { since } => now.checked_sub(since).ok(),
+        _ => None,
+    }
+}
+
 /// Restarts of the worker's container.
 pub fn restarts(pod: &WatchedPod) -> u32 {
     container(pod).map_or(0, |container| u32::try_from(container.restart_count).unwrap_or(0))

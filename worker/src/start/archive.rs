@@ -8,6 +8,7 @@ use archive::entry::Writer;
 use archive::instance::Instance;
 use archive::stream_json::Owner;
 use archive::{OpenError, OpenRequest, Opened, Store};
+use axum::http::{HeaderValue, header};
 use crds::conditions::Reason;
 use crds::worker_config::{CheckpointStoreConfig, WorkerConfig};
 
@@ -44,7 +45,7 @@ pub async fn checkpoint(
         }
         CheckpointStoreConfig::ConfigMap => {
             let map = wanted.config_map.as_ref().ok_or_else(|| invalid("checkpoint.configMap"))?;
-            let client = kube::Client::try_default().await.map_err(|error| {
+            let client = client().await.map_err(|error| {
                 Fault::checkpoint(
                     Reason::CheckpointUnreachable,
                     format!("connect to the Kubernetes API: {error}; run in a pod, or use checkpoint.store: File"),
@@ -60,6 +61,14 @@ pub async fn checkpoint(
             Arc::new(StreamStateStore::new(server, database, name, &config.namespace, &config.name))
         }
     })
+}
+
+/// A client that says who it is: the API server's audit log counts requests by this name.
+async fn client() -> Result<kube::Client, kube::Error> {
+    let mut config = kube::Config::infer().await.map_err(kube::Error::InferConfig)?;
+    let name = HeaderValue::from_static(concat!("binlog-worker/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((header::USER_AGENT, name));
+    kube::Client::try_from(config)
 }
 
 /// Opens the archive for this instance and compares it with its checkpoint.

@@ -9,6 +9,7 @@ mod worker;
 
 use std::process::ExitCode;
 
+use e2e::figures::{circumstances, keep, load};
 use e2e::server::{Server, ServerKind};
 use e2e::{Context, Failure, Result};
 
@@ -64,7 +65,7 @@ async fn bench() -> Result<()> {
     }
     let text = text(&tables, rounds)?;
     println!("\n{text}");
-    if only.is_empty() { figures::keep(&text) } else { Ok(()) }
+    if only.is_empty() { keep("worker/figures.md", "figures", "make bench", &text) } else { Ok(()) }
 }
 
 /// Ours and the peers' in turn.
@@ -137,15 +138,9 @@ fn bars(shape: Shape) -> (Vec<Bar>, Vec<Bar>, Vec<Bar>) {
 fn text(tables: &Tables, rounds: usize) -> Result<String> {
     let Tables { raw, decode, whole, stored, idle } = tables;
     let (memory, millicores) = idle.unwrap_or_default();
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").context(|| "read /proc/cpuinfo")?;
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let model = model.map_or("an unknown processor", |(_, model)| model);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let today = jiff::Timestamp::now().strftime("%Y-%m-%d");
-    let load = std::fs::read_to_string("/proc/loadavg").context(|| "read /proc/loadavg")?;
-    let load = load.split(' ').next().unwrap_or_default();
+    let (circumstances, load) = (circumstances()?, load()?);
     Ok(format!(
-        "{today}, {cores} cores of {model}, source and program on the same cores, load {load}; the median of \
+        "{circumstances}, source and program on the same cores, load {load:.2}; the median of \
          {rounds} rounds (X: one), least and most in brackets; ours and the peer's in turn.\n\n\
          **Raw archive, MiB of binlog a second.** The worker with the change log off, to a volume: checksums \
          verified, zstd, fsync, committed; against a plain copy by the server's own tool.\n\n{}\n\

@@ -16,13 +16,14 @@ fn child(owner: Option<&str>, deleting: bool) -> Child {
 
 fn found(children: Children) -> Found {
     Found {
-        all: Vec::new(),
+        peers: Vec::new(),
         children,
         deployment: None,
         pod: None,
         leaving: None,
         older_pod: None,
         answer: None,
+        unasked: false,
         checkpoint: None,
     }
 }

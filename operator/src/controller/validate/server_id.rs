@@ -14,18 +14,16 @@ const COUNT: u32 = 1_147_483_647;
 
 /// An id for the stream with this UID that is not in `taken`.
 pub fn allot(uid: &str, taken: &BTreeSet<u32>) -> u32 {
+    // More streams than ids cannot be.
+    candidates(uid).find(|id| !taken.contains(id)).unwrap_or(FIRST)
+}
+
+/// The ids that a stream may be allotted, in order.
+pub fn candidates(uid: &str) -> impl Iterator<Item = u32> + use<> {
     let digest = Sha256::digest(uid.as_bytes());
     let seed = digest.iter().take(8).fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
-    let from = (seed % u64::from(COUNT)) as u32;
-    let mut step = 0;
-    loop {
-        let id = FIRST + ((u64::from(from) + u64::from(step)) % u64::from(COUNT)) as u32;
-        // More streams than ids cannot be; the bound is for the reader.
-        if !taken.contains(&id) || step == COUNT - 1 {
-            return id;
-        }
-        step += 1;
-    }
+    let from = seed % u64::from(COUNT);
+    (0..COUNT).map(move |step| FIRST + ((from + u64::from(step)) % u64::from(COUNT)) as u32)
 }
 
 #[cfg(test)]

@@ -40,8 +40,8 @@ fn merge(into: &mut Value, from: &Value) {
 
 fn check_beside(stream: Observed, peers: Vec<Observed>) -> Result<ValidStream, Refusal> {
     let settings = settings();
-    let all: Vec<_> = peers.into_iter().map(Arc::new).collect();
-    validate(&Input { stream: &stream, all: &all, settings: &settings, deployed_restart: None })
+    let peers: Vec<_> = peers.into_iter().map(Arc::new).collect();
+    validate(&Input { stream: &stream, peers: &peers, settings: &settings, deployed_restart: None })
 }
 
 fn check_alone(spec: Value) -> Result<ValidStream, Refusal> {
