@@ -10,6 +10,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use crate::rollout::record::{MadeFrom, Roll};
+
 /// A child as the cache shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Child {
@@ -24,14 +26,19 @@ pub struct Child {
     pub version: Option<u64>,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// What its pod template was made from, where it has one and that is noted.
+    pub made_from: Option<MadeFrom>,
+    /// The roll that is not settled yet.
+    pub roll: Option<Roll>,
+    /// Digest of what people asked for when it was written, where that is noted.
+    pub asked: Option<String>,
 }
 
 /// What one write led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     digest: String,
-    child_uid: String,
-    version: Option<u64>,
+    child: Child,
 }
 
 /// Memory of the children's last writes, by UID of the stream and kind of the child.
@@ -49,16 +56,11 @@ impl AppliedBook {
     ) -> bool {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = book.entry(stream_uid.to_owned()).or_default();
-        match entries.get(kind).filter(|entry| entry.child_uid == seen.uid) {
+        match entries.get(kind).filter(|entry| entry.child.uid == seen.uid) {
             // The cache may lag behind our own write.
-            Some(entry) => entry.digest != digest || seen.version > entry.version,
+            Some(entry) => entry.digest != digest || seen.version > entry.child.version,
             None if seen.digest.as_deref() == Some(digest) => {
-                let entry = Entry {
-                    digest: digest.to_owned(),
-                    child_uid: seen.uid.clone(),
-                    version: seen.version,
-                };
-                entries.insert(kind, entry);
+                entries.insert(kind, Entry { digest: digest.to_owned(), child: seen.clone() });
                 false
             }
             None => true,
@@ -68,12 +70,19 @@ impl AppliedBook {
     /// Notes a write.
     pub fn note(&self, stream_uid: &str, kind: &'static str, child: &Child, digest: &str) {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = Entry {
-            digest: digest.to_owned(),
-            child_uid: child.uid.clone(),
-            version: child.version,
-        };
+        let entry = Entry { digest: digest.to_owned(), child: child.clone() };
         book.entry(stream_uid.to_owned()).or_default().insert(kind, entry);
+    }
+
+    /// A child as it is now: as the cache shows it, or as our own last write left it where the cache
+    /// lags behind that.
+    pub fn newest(&self, stream_uid: &str, kind: &'static str, seen: &Child) -> Child {
+        let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = book.get(stream_uid).and_then(|entries| entries.get(kind));
+        let newer = entry
+            .map(|entry| &entry.child)
+            .filter(|child| child.uid == seen.uid && child.version > seen.version);
+        newer.unwrap_or(seen).clone()
     }
 
     /// Drops the memory of a stream.
@@ -110,6 +119,17 @@ mod tests {
         assert!(!book.is_stale("s", "Role", &child(5, "old"), "a"), "the cache lags");
         assert!(!book.is_stale("s", "Role", &child(7, "a"), "a"));
         assert!(book.is_stale("s", "Role", &child(9, "a"), "a"), "somebody edited it");
+    }
+
+    #[test]
+    fn a_child_is_as_our_last_write_left_it_until_the_cache_shows_more() {
+        let book = AppliedBook::default();
+        assert_eq!(book.newest("s", "Role", &child(5, "old")), child(5, "old"));
+        book.note("s", "Role", &child(7, "a"), "a");
+        assert_eq!(book.newest("s", "Role", &child(5, "old")), child(7, "a"));
+        assert_eq!(book.newest("s", "Role", &child(9, "b")), child(9, "b"));
+        let other = Child { uid: "other".to_owned(), ..child(1, "c") };
+        assert_eq!(book.newest("s", "Role", &other), other);
     }
 
     #[test]

@@ -197,8 +197,10 @@ fn mark(filled: &watch::Sender<Vec<String>>, kind: &str) {
     });
 }
 
+/// Lists come in pages of 500 objects, which a list from the API server's cache (`any_semantic`)
+/// would not: it answers with everything at once.
 fn config() -> watcher::Config {
-    watcher::Config::default().any_semantic().labels(labels::SELECTOR)
+    watcher::Config::default().labels(labels::SELECTOR)
 }
 
 /// A list may have swallowed deletions, so after one every stream is looked at again.

@@ -16,8 +16,12 @@ use crate::{
     caches::Caches,
     events::Events,
     metrics::Metrics,
+    rollout::turns::Turns,
     settings::Settings,
-    status::write::{Change, Writes},
+    status::{
+        budget::StatusBudget,
+        write::{Change, Writes},
+    },
     watched::Observed,
 };
 
@@ -37,6 +41,10 @@ pub struct Context {
     pub answers: Answers,
     /// What was last applied.
     pub applied: AppliedBook,
+    /// Who may roll.
+    pub turns: Turns,
+    /// Writes of statuses, of all streams together.
+    pub budget: StatusBudget,
     /// Status writes of each stream, by UID.
     pub writes: Mutex<HashMap<String, Written>>,
     /// The caches, one per watched namespace or one for all.
@@ -104,6 +112,7 @@ impl Context {
         self.backoff.forget(uid);
         self.events.forget(uid);
         self.applied.forget(uid);
+        self.budget.leave(uid);
         self.writes.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }

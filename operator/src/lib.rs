@@ -11,15 +11,18 @@ pub mod caches;
 pub mod check;
 pub mod context;
 pub mod controller;
+pub mod digest;
 pub mod events;
 #[cfg(test)]
 mod fake_api;
 pub mod lease;
 pub mod metrics;
 pub mod poller;
+pub mod rollout;
 pub mod settings;
 pub mod status;
 pub mod telemetry;
+pub mod wake;
 pub mod watched;
 pub mod worker_client;
 
@@ -52,14 +55,16 @@ use crate::{
     events::Events,
     lease::{Elector, LeaseError},
     metrics::Metrics,
-    poller::WakeUp,
+    rollout::{conductor, turns::Turns},
     settings::{Settings, SettingsError},
+    status::budget::StatusBudget,
+    wake::{WakeUp, WakeUps},
     watched::Observed,
 };
 
 /// Changes of one object that come together are one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Wake-ups of the poller that may wait for a controller.
+/// Wake-ups of poller and conductor that may wait for a controller.
 const WAKE_UPS: usize = 4096;
 /// Limit of a single request at start.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -216,17 +221,19 @@ fn context(
     Arc::new(Context {
         events: Events::new(client.clone(), identity),
         client,
-        settings,
         metrics,
         backoff: Backoff::default(),
         answers: Answers::default(),
         applied: AppliedBook::default(),
+        turns: Turns::new(settings.rollout_at_once),
+        budget: StatusBudget::new(settings.status_writes_per_second),
+        settings,
         writes: Mutex::default(),
         caches: OnceLock::new(),
     })
 }
 
-/// Starts the controllers, one per watched namespace or one for all, and the poller.
+/// Starts the controllers, one per watched namespace or one for all, the poller and the conductor.
 fn lead(
     args: &Args,
     context: &Arc<Context>,
@@ -255,7 +262,9 @@ fn lead(
         error!("the caches were set twice");
     }
     tasks.spawn(say_when_filled(filled, Arc::clone(health), shutdown.clone()));
-    tasks.spawn(poller::run(Arc::clone(context), wake_ups, shutdown.clone()));
+    let wake_ups = Arc::new(WakeUps::new(wake_ups, context.metrics.queued.clone()));
+    tasks.spawn(poller::run(Arc::clone(context), Arc::clone(&wake_ups), shutdown.clone()));
+    tasks.spawn(conductor::run(Arc::clone(context), wake_ups, shutdown.clone()));
     tasks
 }
 
@@ -267,8 +276,7 @@ fn controller(
 ) -> (Controller<Observed>, Caches) {
     let streams = caches::api::<Observed>(&context.client, namespace);
     let config = Config::default().concurrency(args.concurrency).debounce(DEBOUNCE);
-    let mut controller =
-        Controller::new(streams, watcher::Config::default().any_semantic()).with_config(config);
+    let mut controller = Controller::new(streams, watcher::Config::default()).with_config(config);
     let (caches, wakes) = Caches::watch(&context.client, namespace, &controller.store());
     for wakes in wakes {
         controller = controller.reconcile_on(wakes);

@@ -19,6 +19,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::rollout::pace::Fleet;
+
 /// One condition of one stream.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ConditionLabels {
@@ -46,6 +48,13 @@ pub struct StreamReasonLabels {
 pub struct ReasonLabels {
     /// A word of a closed list, see `controller::Error::reason`.
     pub reason: String,
+}
+
+/// Where streams stand in a rollout.
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RolloutLabels {
+    /// `waiting`, `rolling` or `failed`.
+    pub state: &'static str,
 }
 
 /// How a poll of a worker ended.
@@ -76,6 +85,10 @@ pub struct Metrics {
     pub status_deferred: Counter,
     /// Children created or changed.
     pub children_applied: Counter,
+    /// Streams in a rollout of the operator's own making.
+    pub rollout: Family<RolloutLabels, Gauge>,
+    /// 1 while that rollout is halted.
+    pub rollout_halted: Gauge,
     /// Polls of workers, by outcome.
     pub polls: Family<OutcomeLabels, Counter>,
     /// 1 where this process leads.
@@ -108,6 +121,8 @@ impl Default for Metrics {
             status_skipped: Counter::default(),
             status_deferred: Counter::default(),
             children_applied: Counter::default(),
+            rollout: Family::default(),
+            rollout_halted: Gauge::default(),
             polls: Family::default(),
             leader: Gauge::default(),
             streams: Gauge::default(),
@@ -159,6 +174,16 @@ impl Metrics {
             self.status_deferred.clone(),
         );
         r.register("children_applied", "Children made or changed", self.children_applied.clone());
+        r.register(
+            "rollout_streams",
+            "Streams whose pod the operator replaces by itself: waiting, rolling, failed",
+            self.rollout.clone(),
+        );
+        r.register(
+            "rollout_halted",
+            "1 while so many of them failed that no further one is replaced",
+            self.rollout_halted.clone(),
+        );
         r.register("polls", "Polls of workers, by outcome", self.polls.clone());
     }
 
@@ -218,6 +243,15 @@ impl Metrics {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Shows how the rollout of the fleet stands.
+    pub fn show_rollout(&self, fleet: &Fleet, waiting: usize) {
+        let counts = [("waiting", waiting), ("rolling", fleet.rolling), ("failed", fleet.failed)];
+        for (state, count) in counts {
+            self.rollout.get_or_create(&RolloutLabels { state }).set(count as i64);
+        }
+        self.rollout_halted.set(i64::from(fleet.is_halted()));
+    }
+
     /// Counts one poll.
     pub fn polled(&self, outcome: &str) {
         self.polls.get_or_create(&OutcomeLabels { outcome: outcome.to_owned() }).inc();
@@ -262,6 +296,7 @@ mod tests {
         metrics.show_reason("shop", "orders", "Streaming");
         metrics.polled("answered");
         metrics.failed("ApplyFailed");
+        metrics.show_rollout(&Fleet::default(), 0);
         metrics.reconcile_seconds.observe(0.1);
         metrics
     }

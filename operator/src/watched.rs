@@ -58,14 +58,24 @@ fn decode(mut object: Value) -> Result<Box<BinlogStream>, String> {
     BinlogStream::deserialize(object).map(Box::new).map_err(|error| error.to_string())
 }
 
-/// A Deployment's metadata and status.
-#[derive(Debug, Clone, Deserialize)]
+/// A Deployment's metadata, size and status.
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct WatchedDeployment {
     /// Metadata.
     pub metadata: ObjectMeta,
+    /// How many pods it is to have.
+    #[serde(default)]
+    pub spec: DeploymentSize,
     /// Status, as the Deployment controller writes it.
     #[serde(default)]
     pub status: DeploymentStatus,
+}
+
+/// The part of a Deployment's spec the operator reads.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct DeploymentSize {
+    /// Pods asked for.
+    pub replicas: Option<i32>,
 }
 
 /// A pod's metadata, node and status.

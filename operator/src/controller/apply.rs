@@ -6,6 +6,9 @@
 //!   adopts what the garbage collector is about to take.
 //! - Checkpoint and archive claim have no owner: they are found again by name and label.
 //! - An object of the same name that the operator did not make is never overwritten.
+//! - A change of the pod that no person asked for takes turns with those of other streams (`turn`).
+
+mod turn;
 
 use std::{fmt::Debug, time::Duration};
 
@@ -17,8 +20,8 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
+use self::turn::Turn;
 use super::{
     build::{Resources, labels},
     dereference::{Children, Found, describe, generation, version},
@@ -28,6 +31,8 @@ use crate::{
     api_error::{code, words},
     applied::Child,
     context::Context,
+    digest::digest,
+    rollout::{record, turns::Held},
 };
 
 /// Field manager of everything the operator applies.
@@ -44,6 +49,8 @@ pub enum Applied {
     Done,
     /// Something of an older stream is still there.
     Waiting(String),
+    /// A change of the pod that is ours waits for its turn; everything else is as the stream asks.
+    Held(Held),
 }
 
 /// Why a child could not be written.
@@ -146,6 +153,11 @@ pub async fn apply(
     } = resources;
     let stage = Stage { context, stream };
     let by_version = version;
+    let name = deployment.name_any();
+    let unwritable =
+        |error| ApplyError::Unwritable { kind: "Deployment", name: name.clone(), error };
+    let turn = turn::turn(context, stream, deployment, found).map_err(unwritable)?;
+    let asked = record::asked(stream).map_err(unwritable)?;
     if let Some(account) = service_account {
         stage.one("ServiceAccount", account, children.service_account.as_ref(), by_version).await?;
     }
@@ -155,7 +167,14 @@ pub async fn apply(
     if let Some(binding) = role_binding {
         stage.one("RoleBinding", binding, children.role_binding.as_ref(), by_version).await?;
     }
-    stage.one("ConfigMap", config, children.config.as_ref(), by_version).await?;
+    // A worker refuses keys that it does not know, so what a newer operator writes comes with the
+    // newer worker. What people ask for does not wait.
+    let has_what_was_asked =
+        children.config.as_ref().is_some_and(|config| config.asked.as_ref() == Some(&asked));
+    if matches!(turn, Turn::Now(_)) || !has_what_was_asked {
+        let config = noted(config, [(labels::ASKED.to_owned(), asked)]);
+        stage.one("ConfigMap", &config, children.config.as_ref(), by_version).await?;
+    }
     if let Some(checkpoint) = checkpoint {
         stage.one("Checkpoint", checkpoint, children.checkpoint.as_ref(), |_| None).await?;
     }
@@ -167,12 +186,27 @@ pub async fn apply(
             applied => applied?,
         }
     }
-    stage.one("Deployment", deployment, children.deployment.as_ref(), generation).await?;
+    let applied = match turn {
+        Turn::Now(notes) => {
+            let deployment = noted(deployment, notes);
+            let seen = children.deployment.as_ref();
+            stage.one("Deployment", &deployment, seen, generation).await?;
+            Applied::Done
+        }
+        Turn::Held(held) => Applied::Held(held),
+    };
     stage.one("Service", service, children.service.as_ref(), by_version).await?;
     match unchanged {
         Some(error) => Err(ApplyError::Claim(error)),
-        None => Ok(Applied::Done),
+        None => Ok(applied),
     }
+}
+
+/// The object with more annotations.
+fn noted<K: Resource + Clone>(object: &K, notes: impl IntoIterator<Item = (String, String)>) -> K {
+    let mut object = object.clone();
+    object.meta_mut().annotations.get_or_insert_default().extend(notes);
+    object
 }
 
 /// Stops a worker whose stream cannot be built but says `state: Stopped`. Once is enough, until
@@ -337,13 +371,6 @@ async fn limited<T>(
         }
         Err(_) => Err(ApplyError::TimedOut { kind, name: name.to_owned() }),
     }
-}
-
-fn digest<K: Serialize>(object: &K) -> Result<String, serde_json::Error> {
-    let text = serde_json::to_vec(object)?;
-    let digest = Sha256::digest(text);
-    let half = digest.iter().take(16).fold(0_u128, |sum, byte| (sum << 8) | u128::from(*byte));
-    Ok(format!("{half:032x}"))
 }
 
 #[cfg(test)]

@@ -11,9 +11,13 @@ pub mod image;
 pub mod root;
 pub mod server_id;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crds::{
+    annotations::DOMAIN,
     conditions::Reason,
     units::QuantityText,
     v1alpha1::{BinlogStream, BinlogStreamSpec, ComputeResources, LogLevel, StreamState},
@@ -52,6 +56,8 @@ pub struct ValidStream {
     pub server_id: u32,
     /// What the annotations agree to.
     pub consents: Consents,
+    /// Every annotation of ours on the stream, as it stands there.
+    pub wishes: BTreeMap<String, String>,
     /// Value of kubectl's restart annotation on the stream.
     pub restarted_at: Option<String>,
     /// The pod, defaults filled in.
@@ -134,10 +140,16 @@ fn check(input: &Input<'_>, stream: &BinlogStream) -> Result<ValidStream, Proble
         spec: spec.clone(),
         server_id,
         consents,
+        wishes: wishes(stream),
         restarted_at: stream.annotations().get(crds::annotations::RESTARTED_AT).cloned(),
         pod,
         ignored,
     })
+}
+
+fn wishes(stream: &BinlogStream) -> BTreeMap<String, String> {
+    let ours = stream.annotations().iter().filter(|(key, _)| key.starts_with(DOMAIN));
+    ours.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn pod_shape(spec: &BinlogStreamSpec, settings: &Settings) -> PodShape {
