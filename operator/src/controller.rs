@@ -123,7 +123,10 @@ async fn stages(stream: &Observed, context: &Context) -> Result<Action, Error> {
             tell_advice(context, stream, valid).await;
             match apply::apply(context, valid, resources, &found).await {
                 Ok(Applied::Done) => (Outcome::Applied(valid), None),
-                Ok(Applied::Waiting(message)) => (Outcome::Waiting(valid, message), None),
+                Ok(Applied::Waiting(message)) => {
+                    context.turns.withdraw(&key_of(stream));
+                    (Outcome::Waiting(valid, message), None)
+                }
                 Ok(Applied::Held(held)) => (Outcome::Held(valid, held), None),
                 // A race is no state: the next try comes at once.
                 Err(error) if error.is_race() => return Err(error.into()),

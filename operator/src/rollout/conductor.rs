@@ -44,6 +44,7 @@ pub async fn run(context: Arc<Context>, wake_ups: Arc<WakeUps>, shutdown: Cancel
         if !is_filled {
             continue;
         }
+        conductor.end_leaves();
         let rolls = conductor.unsettled();
         let round = conductor.round(&rolls);
         for key in &round.wake {
@@ -132,7 +133,8 @@ impl Conductor {
             .collect()
     }
 
-    fn round(&self, rolls: &[Unsettled]) -> Round {
+    /// A leave has done its work once the Deployment is noted to be what the stream was to get.
+    fn end_leaves(&self) {
         let context = &self.context;
         let shown = |key: &Key| {
             let worker = ObjectRef::new(&labels::worker(&key.1)).within(&key.0);
@@ -141,11 +143,16 @@ impl Conductor {
                 record::read(deployment.metadata.annotations.as_ref(), labels::MADE_FROM)?;
             Some(made_from.template)
         };
+        context.turns.end_leaves(shown, Instant::now());
+    }
+
+    fn round(&self, rolls: &[Unsettled]) -> Round {
+        let context = &self.context;
         let exists = |key: &Key| {
             let reference = ObjectRef::new(&key.1).within(&key.0);
             context.caches(&key.0).is_some_and(|caches| caches.streams.get(&reference).is_some())
         };
-        let round = context.turns.round(rolls, shown, exists, Instant::now());
+        let round = context.turns.round(rolls, exists, Instant::now());
         context.metrics.show_rollout(&round.fleet, round.waiting);
         round
     }

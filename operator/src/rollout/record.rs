@@ -109,7 +109,7 @@ pub fn read<T: DeserializeOwned>(
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use serde_json::{Value, json};
 
     use super::*;
@@ -119,7 +119,7 @@ pub(crate) mod tests {
     };
 
     /// What the template of a stream with this spec is made from.
-    pub(crate) fn made_from(change: &Value, settings: &Settings) -> MadeFrom {
+    fn made_from(change: &Value, settings: &Settings) -> MadeFrom {
         let mut stream = valid_with(change.clone());
         if stream.spec.worker.image.is_none() {
             stream.pod.image = settings.worker_image.clone();

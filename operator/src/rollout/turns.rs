@@ -122,21 +122,25 @@ impl Turns {
         self.inner().waiting.remove(key);
     }
 
-    /// Lets go whoever may. `unsettled` is what is seen of the fleet's rolls; `shown` gives the
-    /// digest of the template that a stream's Deployment is seen to have; `exists` says whether a
+    /// Ends the leaves that were used, and those that nobody made use of. `shown` gives the digest of
+    /// the template that a stream's Deployment is seen to have; what is seen of its roll must be
+    /// looked at after that, so that it is counted here or there.
+    pub fn end_leaves(&self, shown: impl Fn(&Key) -> Option<String>, now: Instant) {
+        self.inner().leaves.retain(|key, leave| {
+            let is_seen = leave.template.is_some() && leave.template == shown(key);
+            leave.until > now && !is_seen
+        });
+    }
+
+    /// Lets go whoever may. `unsettled` is what is seen of the fleet's rolls; `exists` says whether a
     /// stream is still there.
     pub fn round(
         &self,
         unsettled: &[Unsettled],
-        shown: impl Fn(&Key) -> Option<String>,
         exists: impl Fn(&Key) -> bool,
         now: Instant,
     ) -> Round {
         let mut inner = self.inner();
-        inner.leaves.retain(|key, leave| {
-            let is_seen = leave.template.is_some() && leave.template == shown(key);
-            leave.until > now && !is_seen
-        });
         inner.waiting.retain(|key, _| exists(key));
         let rolling: HashSet<Key> = unsettled
             .iter()
@@ -223,9 +227,9 @@ mod tests {
         Unsettled { key: key(name), again: false, fault: None }
     }
 
-    /// A round in which every stream exists and no leave is seen.
+    /// A round in which every stream exists.
     fn round(turns: &Turns, unsettled: &[Unsettled]) -> Round {
-        turns.round(unsettled, |_| None, |_| true, Instant::now())
+        turns.round(unsettled, |_| true, Instant::now())
     }
 
     fn asked(at_once: usize, names: &[&str]) -> Turns {
@@ -244,7 +248,8 @@ mod tests {
         assert!(turns.ask(&key("b"), NEW, false).is_err());
         assert_eq!(round(&turns, &[]).wake, [], "not seen yet");
         assert_eq!(round(&turns, &[rolling("a")]).fleet.rolling, 1, "seen and counted once");
-        let seen = turns.round(&[rolling("a")], |_| Some(NEW.to_owned()), |_| true, Instant::now());
+        turns.end_leaves(|of| (*of == key("a")).then(|| NEW.to_owned()), Instant::now());
+        let seen = round(&turns, &[rolling("a")]);
         assert_eq!((seen.wake, seen.waiting), (vec![], 1));
         assert_eq!(round(&turns, &[]).wake, [key("b")], "a is settled");
     }
@@ -263,7 +268,8 @@ mod tests {
         let turns = asked(1, &["a", "b"]);
         round(&turns, &[]);
         let later = Instant::now() + UNUSED + Duration::from_secs(1);
-        assert_eq!(turns.round(&[], |_| None, |_| true, later).wake, [key("b")]);
+        turns.end_leaves(|_| None, later);
+        assert_eq!(turns.round(&[], |_| true, later).wake, [key("b")]);
         assert!(turns.ask(&key("a"), NEW, false).is_err(), "it asks anew");
     }
 
@@ -271,7 +277,7 @@ mod tests {
     fn who_is_gone_or_needs_nothing_any_more_is_not_let_go() {
         let turns = asked(5, &["a", "b"]);
         turns.withdraw(&key("a"));
-        let round = turns.round(&[], |_| None, |of| *of != key("b"), Instant::now());
+        let round = turns.round(&[], |of| *of != key("b"), Instant::now());
         assert_eq!((round.wake, round.waiting), (vec![], 0));
     }
 

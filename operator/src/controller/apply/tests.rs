@@ -71,11 +71,20 @@ fn running(stream: &ValidStream, asked: &str) -> Found {
     Found { deployment: Some(deployment), ..found(children) }
 }
 
-/// An API in which nothing is refused.
+/// An API in which nothing is refused and nothing but what is written is there: it gives back what it is given.
 async fn willing() -> FakeApi {
-    FakeApi::start(|asked| match asked.what.starts_with("GET ") {
-        true => refusal(404, "not found"),
-        false => (200, metadata("made", 2)),
+    FakeApi::start(|asked| {
+        if asked.what.starts_with("GET ") {
+            return refusal(404, "not found");
+        }
+        let mut answer = metadata("made", 2);
+        for part in ["uid", "annotations"] {
+            let given = &asked.body["metadata"][part];
+            if !given.is_null() {
+                answer["metadata"][part] = given.clone();
+            }
+        }
+        (200, answer)
     })
     .await
 }
@@ -113,7 +122,7 @@ async fn in_its_turn_a_pod_is_replaced_and_the_roll_stands_on_it_until_it_is_set
     let resources = build(&stream, &settings()).unwrap();
     apply(&context, &stream, &resources, &found).await.unwrap();
     let key = ("shop".to_owned(), "orders".to_owned());
-    let round = context.turns.round(&[], |_| None, |_| true, tokio::time::Instant::now());
+    let round = context.turns.round(&[], |_| true, tokio::time::Instant::now());
     assert_eq!(round.wake, [key]);
     for _ in 0..2 {
         // The second time the cache still shows the old one: our own write is no change.
@@ -136,7 +145,7 @@ async fn in_its_turn_a_pod_is_replaced_and_the_roll_stands_on_it_until_it_is_set
     // The new pod is ready: one more write takes the note off.
     let annotations = api.written().into_iter().rfind(|asked| asked.what.contains("deployments"));
     let annotations = annotations.unwrap().body["metadata"]["annotations"].clone();
-    let seen = json!({"metadata": {"uid": "made", "generation": 2, "annotations": annotations,
+    let seen = json!({"metadata": {"uid": "deployment", "generation": 2, "annotations": annotations,
             "ownerReferences": [{"apiVersion": "v1", "kind": "k", "name": "n", "uid": stream.uid,
                 "controller": true}]},
         "spec": {"replicas": 1},
