@@ -113,6 +113,11 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// The API takes the object for one that cannot be.
+    fn is_invalid(&self) -> bool {
+        matches!(self, ApplyError::Api { error, .. } if code(error) == Some(422))
+    }
+
     /// A conflict is a race that the next try, made at once, mends.
     pub fn is_race(&self) -> bool {
         match self {
@@ -327,7 +332,16 @@ impl Stage<'_> {
         meta.annotations.get_or_insert_default().insert(labels::DIGEST.to_owned(), digest.clone());
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(&object);
-        let answer = limited(kind, &name, api.patch_metadata(&name, &params, &patch)).await?;
+        let apply = || limited(kind, &name, api.patch_metadata(&name, &params, &patch));
+        let answer = match apply().await {
+            Err(error) if kind == "Deployment" && error.is_invalid() => {
+                if !replace(&api, &object).await {
+                    return Err(error);
+                }
+                apply().await?
+            }
+            answer => answer?,
+        };
         let child = describe(&answer.metadata, moves(&answer.metadata));
         book.note(&self.stream.uid, kind, &child, &digest);
         self.context.metrics.children_applied.inc();
@@ -357,6 +371,21 @@ impl Stage<'_> {
             (true, false) => Ok(Some(child)),
         }
     }
+}
+
+/// Makes the specification of an object that exists what it is to be, whole lists at a time: where
+/// somebody's edit cannot stand beside what is ours (a value for a variable that has a source), no
+/// apply gets through.
+async fn replace<K>(api: &Api<K>, object: &K) -> bool
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let (name, uid) = (object.name_any(), object.meta().uid.as_deref());
+    let Ok(whole) = serde_json::to_value(object) else { return false };
+    let patch = Patch::Merge(json!({"metadata": {"uid": uid}, "spec": whole.get("spec")}));
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let request = api.patch_metadata(&name, &params, &patch);
+    uid.is_some() && limited("Deployment", &name, request).await.is_ok()
 }
 
 async fn limited<T>(

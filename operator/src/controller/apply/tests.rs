@@ -205,6 +205,35 @@ async fn without_its_claim_no_worker_is_made() {
     assert!(!api.written().iter().any(|asked| asked.what.contains("deployments")));
 }
 
+#[tokio::test]
+async fn an_edit_that_cannot_stand_beside_ours_is_replaced_with_its_list() {
+    let replaced = std::sync::atomic::AtomicBool::new(false);
+    let order = std::sync::atomic::Ordering::Relaxed;
+    let api = FakeApi::start(move |asked| {
+        let is_apply = !asked.body["apiVersion"].is_null();
+        match asked.what.as_str() {
+            "PATCH deployments/orders-worker" if is_apply && !replaced.load(order) => {
+                refusal(422, "env[0].valueFrom: may not be specified when value is not empty")
+            }
+            "PATCH deployments/orders-worker" => {
+                replaced.store(true, order);
+                (200, metadata("made", 3))
+            }
+            what if what.starts_with("GET ") => refusal(404, "not found"),
+            _ => (200, metadata("made", 2)),
+        }
+    })
+    .await;
+    let deployment = Child { uid: "made".to_owned(), ..child(Some("uid-orders"), false) };
+    let children = Children { deployment: Some(deployment), ..Children::default() };
+    assert_eq!(applied(&api, children).await.unwrap(), Applied::Done);
+    let written = api.written().into_iter();
+    let written: Vec<_> = written.filter(|asked| asked.what.contains("deployments/")).collect();
+    assert_eq!(written.len(), 3);
+    assert_eq!(written[1].body["metadata"], json!({"uid": "made"}));
+    assert_eq!(written[1].body["spec"], written[2].body["spec"]);
+}
+
 #[test]
 fn stopping_takes_replicas_and_digest() {
     let patch = stop_patch();
