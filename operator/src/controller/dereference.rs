@@ -15,7 +15,7 @@ use crate::{
     applied::Child,
     caches::Caches,
     context::Context,
-    rollout::record,
+    rollout::record::Notes,
     status::voice::STALE_AFTER,
     watched::{Observed, WatchedDeployment, WatchedPod},
 };
@@ -194,8 +194,7 @@ pub fn describe(meta: &kube::api::ObjectMeta, version: Option<u64>) -> Child {
         digest: meta.annotations.as_ref().and_then(|all| all.get(labels::DIGEST)).cloned(),
         version,
         deleting: meta.deletion_timestamp.is_some(),
-        made_from: record::read(meta.annotations.as_ref(), labels::MADE_FROM),
-        roll: record::read(meta.annotations.as_ref(), labels::ROLL),
+        notes: Notes::read(meta.annotations.as_ref()).map(Box::new),
         asked: meta.annotations.as_ref().and_then(|all| all.get(labels::ASKED)).cloned(),
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    record::{self, MadeFrom, Roll},
+    record::Notes,
     standing::{self, Seen, Standing},
     turns::{Round, Unsettled},
 };
@@ -114,7 +114,7 @@ impl Conductor {
             .iter()
             .filter_map(|deployment| {
                 let meta = &deployment.metadata;
-                let roll: Roll = record::read(meta.annotations.as_ref(), labels::ROLL)?;
+                let roll = Notes::read(meta.annotations.as_ref())?.roll?;
                 let reference = crate::caches::parent(&**deployment)?;
                 let stream = caches.streams.get(&reference)?;
                 let (namespace, name) = (meta.namespace.clone()?, reference.name);
@@ -139,9 +139,8 @@ impl Conductor {
         let shown = |key: &Key| {
             let worker = ObjectRef::new(&labels::worker(&key.1)).within(&key.0);
             let deployment = context.caches(&key.0)?.deployments.get(&worker)?;
-            let made_from: MadeFrom =
-                record::read(deployment.metadata.annotations.as_ref(), labels::MADE_FROM)?;
-            Some(made_from.template)
+            let notes = Notes::read(deployment.metadata.annotations.as_ref())?;
+            Some(notes.made_from.template)
         };
         context.turns.end_leaves(shown, Instant::now());
     }

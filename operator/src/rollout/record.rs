@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     controller::{
@@ -76,20 +76,37 @@ pub enum Before {
     Ready,
 }
 
-/// Both notes, as annotations of the Deployment.
-///
-/// # Errors
-/// When they cannot be written as JSON.
-pub fn notes(
-    made_from: &MadeFrom,
-    roll: Option<Roll>,
-) -> Result<BTreeMap<String, String>, serde_json::Error> {
-    let mut notes = BTreeMap::new();
-    notes.insert(labels::MADE_FROM.to_owned(), serde_json::to_string(made_from)?);
-    if let Some(roll) = roll {
-        notes.insert(labels::ROLL.to_owned(), serde_json::to_string(&roll)?);
+/// All that is noted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notes {
+    /// What the template was made from.
+    pub made_from: MadeFrom,
+    /// The roll that is not settled yet.
+    pub roll: Option<Roll>,
+}
+
+impl Notes {
+    /// As annotations of the Deployment.
+    ///
+    /// # Errors
+    /// When they cannot be written as JSON.
+    pub fn write(&self) -> Result<BTreeMap<String, String>, serde_json::Error> {
+        let mut notes = BTreeMap::new();
+        notes.insert(labels::MADE_FROM.to_owned(), serde_json::to_string(&self.made_from)?);
+        if let Some(roll) = self.roll {
+            notes.insert(labels::ROLL.to_owned(), serde_json::to_string(&roll)?);
+        }
+        Ok(notes)
     }
-    Ok(notes)
+
+    /// From the annotations of a Deployment. What another version wrote in a form of its own is not
+    /// read.
+    pub fn read(annotations: Option<&BTreeMap<String, String>>) -> Option<Notes> {
+        let annotations = annotations?;
+        let made_from = serde_json::from_str(annotations.get(labels::MADE_FROM)?).ok()?;
+        let roll = annotations.get(labels::ROLL);
+        Some(Notes { made_from, roll: roll.and_then(|roll| serde_json::from_str(roll).ok()) })
+    }
 }
 
 /// Digest of what people ask for and the worker's configuration carries.
@@ -98,14 +115,6 @@ pub fn notes(
 /// When it cannot be written as JSON.
 pub fn asked(stream: &ValidStream) -> Result<String, serde_json::Error> {
     digest(&(stream.generation, stream.server_id, &stream.wishes))
-}
-
-/// A note on an object. One that another version wrote in a form of its own is none.
-pub fn read<T: DeserializeOwned>(
-    annotations: Option<&BTreeMap<String, String>>,
-    key: &str,
-) -> Option<T> {
-    serde_json::from_str(annotations?.get(key)?).ok()
 }
 
 #[cfg(test)]
@@ -167,14 +176,15 @@ mod tests {
     }
 
     #[test]
-    fn notes_read_back_and_a_form_of_another_version_is_none() {
-        let made_from = made_from(&json!({}), &settings());
-        let roll = Roll { before: Before::Ready, again: true };
-        let notes = notes(&made_from, Some(roll)).unwrap();
-        assert_eq!(read(Some(&notes), labels::MADE_FROM), Some(made_from));
-        assert_eq!(read(Some(&notes), labels::ROLL), Some(roll));
-        let foreign = BTreeMap::from([(labels::ROLL.to_owned(), "from the future".to_owned())]);
-        assert_eq!(read::<Roll>(Some(&foreign), labels::ROLL), None);
+    fn notes_read_back_and_a_form_of_another_version_is_not_read() {
+        let roll = Some(Roll { before: Before::Ready, again: true });
+        let notes = Notes { made_from: made_from(&json!({}), &settings()), roll };
+        let mut written = notes.write().unwrap();
+        assert_eq!(Notes::read(Some(&written)), Some(notes.clone()));
+        written.insert(labels::ROLL.to_owned(), "from the future".to_owned());
+        assert_eq!(Notes::read(Some(&written)), Some(Notes { roll: None, ..notes }));
+        written.insert(labels::MADE_FROM.to_owned(), "from the future".to_owned());
+        assert_eq!(Notes::read(Some(&written)), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
     },
     fake_api::{Answer, Asked, FakeApi, metadata, refusal},
     metrics::Metrics,
-    rollout::record::MadeFrom,
+    rollout::record::{MadeFrom, Notes},
     settings::tests::settings,
 };
 
@@ -55,13 +55,14 @@ fn running(stream: &ValidStream, asked: &str) -> Found {
     let resources = build(stream, &settings()).unwrap();
     let now = MadeFrom::new(stream, &resources.deployment).unwrap();
     let older = MadeFrom { template: "older".to_owned(), ..now };
+    let notes = Notes { made_from: older, roll: None };
     let ours = |uid: &str| Child {
         uid: uid.to_owned(),
         version: Some(1),
         ..child(Some(&stream.uid), false)
     };
     let children = Children {
-        deployment: Some(Child { made_from: Some(older), ..ours("deployment") }),
+        deployment: Some(Child { notes: Some(Box::new(notes)), ..ours("deployment") }),
         config: Some(Child { asked: Some(asked.to_owned()), ..ours("config") }),
         ..Children::default()
     };

@@ -13,7 +13,7 @@ use crate::{
     controller::validate::ValidStream,
     rollout::{
         conductor::seen,
-        record::{self, MadeFrom},
+        record::{MadeFrom, Notes},
         standing,
         step::{Present, Step, step},
         turns::Held,
@@ -49,7 +49,7 @@ pub(super) fn turn(
             Err(held) => return Ok(Turn::Held(held)),
         },
     };
-    Ok(Turn::Now(record::notes(&made_from, roll)?))
+    Ok(Turn::Now(Notes { made_from, roll }.write()?))
 }
 
 /// The Deployment as it is, our own last write included.
@@ -60,9 +60,11 @@ fn present(context: &Context, stream: &ValidStream, key: &Key, found: &Found) ->
     let pod = found.pod.as_deref();
     let generation = child.version.and_then(|version| i64::try_from(version).ok()).unwrap_or(0);
     let seen = seen(context, key, Some(stream.spec.state), deployment, generation, pod);
+    let (made_from, roll) =
+        child.notes.map_or((None, None), |notes| (Some(notes.made_from), notes.roll));
     Some(Present {
-        roll: child.roll.map(|roll| (roll, standing::standing(roll, &seen))),
-        made_from: child.made_from,
+        made_from,
+        roll: roll.map(|roll| (roll, standing::standing(roll, &seen))),
         worker: standing::before(&deployment.status, pod, seen.now),
         has_pod: deployment.spec.replicas.unwrap_or(1) > 0,
     })
