@@ -82,6 +82,11 @@ impl Cluster {
         node::import(self.folder(), archive).await
     }
 
+    /// Gives an image of the node one more name.
+    pub async fn tag(&self, image: &str, name: &str) -> Result<()> {
+        node::tag(self.folder(), image, name).await
+    }
+
     /// Makes a namespace and waits for its default service account.
     pub async fn namespace(&self, name: &str) -> Result<()> {
         let client = self.client().await?;

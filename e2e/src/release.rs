@@ -37,6 +37,16 @@ pub async fn install(plane: &ControlPlane, flags: &str) -> Result<()> {
     plane.helm(&line.split_whitespace().collect::<Vec<_>>()).await.map(drop)
 }
 
+/// Upgrades the release by these values, beside those it has, and waits until its pods are there.
+pub async fn upgrade(plane: &ControlPlane, values: &[&str]) -> Result<()> {
+    let line = format!(
+        "upgrade binlog-operator charts/binlog-operator -n {NAMESPACE} --reuse-values --wait \
+         --timeout 120s --set {}",
+        values.join(",")
+    );
+    plane.helm(&line.split_whitespace().collect::<Vec<_>>()).await.map(drop)
+}
+
 /// Brings both images of this build to the node.
 pub async fn import_images(cluster: &Cluster) -> Result<()> {
     for archive in images()? {

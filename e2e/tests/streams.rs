@@ -3,12 +3,12 @@
 //!
 //! These are the cells of `matrix.rs` with S3, a ConfigMap and a start from a GTID set.
 
+#[path = "streams/actions.rs"]
+mod actions;
 #[path = "streams/dashboard.rs"]
 mod dashboard;
 #[path = "streams/secrets.rs"]
 mod secrets;
-#[path = "streams/actions.rs"]
-mod actions;
 
 use std::time::{Duration, Instant};
 

@@ -10,6 +10,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use crate::rollout::record::Notes;
+
 /// A child as the cache shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Child {
@@ -24,14 +26,30 @@ pub struct Child {
     pub version: Option<u64>,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// What is noted about its pod template, where it has one.
+    pub notes: Option<Box<Notes>>,
+    /// Digest of what people asked for when it was written, where that is noted.
+    pub asked: Option<String>,
 }
 
-/// What one write led to.
+/// What one write led to. There are seven of a stream, so no more is kept than is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     digest: String,
     child_uid: String,
     version: Option<u64>,
+    notes: Option<Box<Notes>>,
+}
+
+impl Entry {
+    fn new(child: &Child, digest: &str) -> Entry {
+        Entry {
+            digest: digest.to_owned(),
+            child_uid: child.uid.clone(),
+            version: child.version,
+            notes: child.notes.clone(),
+        }
+    }
 }
 
 /// Memory of the children's last writes, by UID of the stream and kind of the child.
@@ -53,12 +71,7 @@ impl AppliedBook {
             // The cache may lag behind our own write.
             Some(entry) => entry.digest != digest || seen.version > entry.version,
             None if seen.digest.as_deref() == Some(digest) => {
-                let entry = Entry {
-                    digest: digest.to_owned(),
-                    child_uid: seen.uid.clone(),
-                    version: seen.version,
-                };
-                entries.insert(kind, entry);
+                entries.insert(kind, Entry::new(seen, digest));
                 false
             }
             None => true,
@@ -68,12 +81,22 @@ impl AppliedBook {
     /// Notes a write.
     pub fn note(&self, stream_uid: &str, kind: &'static str, child: &Child, digest: &str) {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = Entry {
-            digest: digest.to_owned(),
-            child_uid: child.uid.clone(),
-            version: child.version,
-        };
-        book.entry(stream_uid.to_owned()).or_default().insert(kind, entry);
+        book.entry(stream_uid.to_owned()).or_default().insert(kind, Entry::new(child, digest));
+    }
+
+    /// A child as it is now: as the cache shows it, or as our own last write left it where the cache
+    /// lags behind that.
+    pub fn newest(&self, stream_uid: &str, kind: &'static str, seen: &Child) -> Child {
+        let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = book.get(stream_uid).and_then(|entries| entries.get(kind));
+        let newer =
+            entry.filter(|entry| entry.child_uid == seen.uid && entry.version > seen.version);
+        match newer {
+            Some(Entry { version, notes, .. }) => {
+                Child { version: *version, notes: notes.clone(), ..seen.clone() }
+            }
+            None => seen.clone(),
+        }
     }
 
     /// Drops the memory of a stream.
@@ -110,6 +133,17 @@ mod tests {
         assert!(!book.is_stale("s", "Role", &child(5, "old"), "a"), "the cache lags");
         assert!(!book.is_stale("s", "Role", &child(7, "a"), "a"));
         assert!(book.is_stale("s", "Role", &child(9, "a"), "a"), "somebody edited it");
+    }
+
+    #[test]
+    fn a_child_is_as_our_last_write_left_it_until_the_cache_shows_more() {
+        let book = AppliedBook::default();
+        let version = |seen: u64| book.newest("s", "Role", &child(seen, "a")).version;
+        assert_eq!(version(5), Some(5));
+        book.note("s", "Role", &child(7, "a"), "a");
+        assert_eq!((version(5), version(9)), (Some(7), Some(9)));
+        let other = Child { uid: "other".to_owned(), ..child(1, "c") };
+        assert_eq!(book.newest("s", "Role", &other), other);
     }
 
     #[test]

@@ -77,6 +77,17 @@ pub struct Args {
         value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
 
+    /// Streams whose pods are replaced at a time when the operator changes them by itself: another
+    /// default image, other defaults, another version of the operator.
+    #[arg(long, env = "ROLLOUT_AT_ONCE", default_value_t = 5,
+        value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub rollout_at_once: u16,
+
+    /// Writes of statuses a second, of all streams together. What gets worse is written beyond it.
+    #[arg(long, env = "STATUS_WRITES_PER_SECOND", default_value_t = 200,
+        value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub status_writes_per_second: u16,
+
     /// Where /livez, /readyz and /metrics listen.
     #[arg(long, env = "LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
@@ -236,6 +247,7 @@ mod tests {
     fn defaults_are_those_of_the_design() {
         let args = parse(&[]).unwrap();
         assert_eq!(args.min_configmap_interval(), Duration::from_secs(10));
+        assert_eq!((args.rollout_at_once, args.status_writes_per_second), (5, 200));
         assert_eq!(args.worker.worker_memory_request, "96Mi");
         assert_eq!(args.worker.worker_memory_limit, "512Mi");
         assert_eq!(args.worker.worker_grace_seconds, 60);

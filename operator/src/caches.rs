@@ -259,6 +259,8 @@ fn mark(filled: &watch::Sender<Vec<String>>, kind: &str) {
     });
 }
 
+/// Lists come in pages, which a list from the API server's cache (`any_semantic`)
+/// would not: it answers with everything at once.
 fn config() -> watcher::Config {
     of_streams().labels(labels::SELECTOR)
 }

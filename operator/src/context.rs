@@ -18,8 +18,12 @@ use crate::{
     events::Events,
     metrics::Metrics,
     peers::Peers,
+    rollout::turns::Turns,
     settings::Settings,
-    status::write::{Change, Writes},
+    status::{
+        budget::StatusBudget,
+        write::{Change, Writes},
+    },
     tenure::Tenure,
     watched::Observed,
 };
@@ -40,6 +44,10 @@ pub struct Context {
     pub answers: Answers,
     /// What was last applied.
     pub applied: AppliedBook,
+    /// Who may roll.
+    pub turns: Turns,
+    /// Writes of statuses, of all streams together.
+    pub budget: StatusBudget,
     /// Status writes of each stream, by UID.
     pub writes: Mutex<HashMap<String, Written>>,
     /// Until when this process may write.
@@ -124,6 +132,7 @@ impl Context {
         self.backoff.forget(uid);
         self.events.forget(uid);
         self.applied.forget(uid);
+        self.budget.leave(uid);
         self.writes.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }

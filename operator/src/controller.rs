@@ -20,6 +20,7 @@ use self::{
     validate::{Input, Refusal, ValidStream},
 };
 use crate::{
+    answers::Key,
     api_error::{code, words},
     caches::NotFilled,
     context::Context,
@@ -117,6 +118,7 @@ pub async fn reconcile(stream: Arc<Observed>, context: Arc<Context>) -> Result<A
 async fn stages(stream: &Observed, context: &Context) -> Result<Action, Error> {
     let found = dereference::dereference(stream, context).await?;
     if stream.metadata.deletion_timestamp.is_some() {
+        context.turns.withdraw(&key_of(stream));
         // Nothing is applied: the garbage collector takes what is owned, the rest stays (P8).
         let state = stream.stream.as_ref().ok().map(|stream| stream.spec.state);
         let again = update_status(context, stream, &found, Outcome::Deleting(state)).await?;
@@ -134,13 +136,18 @@ async fn stages(stream: &Observed, context: &Context) -> Result<Action, Error> {
             tell_advice(context, stream, valid).await;
             match apply::apply(context, valid, resources, &found).await {
                 Ok(Applied::Done) => (Outcome::Applied(valid), None),
-                Ok(Applied::Waiting(message)) => (Outcome::Waiting(valid, message), None),
+                Ok(Applied::Waiting(message)) => {
+                    context.turns.withdraw(&key_of(stream));
+                    (Outcome::Waiting(valid, message), None)
+                }
+                Ok(Applied::Held(held)) => (Outcome::Held(valid, held), None),
                 // A race is no state: the next try comes at once.
                 Err(error) if error.is_race() => return Err(error.into()),
                 Err(error) => (Outcome::Failed(valid, error.to_string()), Some(error)),
             }
         }
         Err(refusal) => {
+            context.turns.withdraw(&key_of(stream));
             (Outcome::Refused(refusal), stop(context, stream, &found, refusal).await.err())
         }
     };
@@ -154,6 +161,11 @@ async fn stages(stream: &Observed, context: &Context) -> Result<Action, Error> {
         Some(error) => Err(error.into()),
         None => Ok(Action::requeue(again.min(soon))),
     }
+}
+
+fn key_of(stream: &Observed) -> Key {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    (text(&stream.metadata.namespace), text(&stream.metadata.name))
 }
 
 /// The pure middle.

@@ -80,6 +80,7 @@ pub(crate) fn refusal(code: u16, message: &str) -> Answer {
         403 => "Forbidden",
         404 => "NotFound",
         409 => "Conflict",
+        422 => "Invalid",
         _ => "InternalError",
     };
     let status = json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",

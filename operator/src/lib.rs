@@ -11,6 +11,7 @@ pub mod caches;
 pub mod check;
 pub mod context;
 pub mod controller;
+pub mod digest;
 pub mod events;
 #[cfg(test)]
 mod fake_api;
@@ -20,10 +21,12 @@ pub mod metrics;
 pub mod peers;
 pub mod plugin;
 pub mod poller;
+pub mod rollout;
 pub mod settings;
 pub mod status;
 pub mod telemetry;
 pub mod tenure;
+pub mod wake;
 pub mod watched;
 pub mod worker_client;
 
@@ -58,14 +61,16 @@ use crate::{
     lease::{Elector, LeaseError},
     metrics::Metrics,
     peers::Peers,
-    poller::WakeUp,
+    rollout::{conductor, turns::Turns},
     settings::{Settings, SettingsError},
+    status::budget::StatusBudget,
+    wake::{WakeUp, WakeUps},
     watched::Observed,
 };
 
 /// Changes of one object that come together are one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Wake-ups of the poller that may wait for a controller.
+/// Wake-ups of poller and conductor that may wait for a controller.
 const WAKE_UPS: usize = 4096;
 /// Limit of a single request at start.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -232,11 +237,13 @@ fn context(
     Arc::new(Context {
         events: Events::new(client.clone(), identity),
         client,
-        settings,
         metrics,
         backoff: Backoff::default(),
         answers: Answers::default(),
         applied: AppliedBook::default(),
+        turns: Turns::new(settings.rollout_at_once),
+        budget: StatusBudget::new(settings.status_writes_per_second),
+        settings,
         writes: Mutex::default(),
         tenure: Arc::default(),
         peers: Peers::default(),
@@ -244,7 +251,7 @@ fn context(
     })
 }
 
-/// Starts the controllers, one per watched namespace or one for all, and the poller.
+/// Starts the controllers, one per watched namespace or one for all, the poller and the conductor.
 fn lead(
     args: &Args,
     context: &Arc<Context>,
@@ -273,7 +280,9 @@ fn lead(
         error!("the caches were set twice");
     }
     tasks.spawn(say_when_filled(filled, Arc::clone(health), shutdown.clone()));
-    tasks.spawn(poller::run(Arc::clone(context), wake_ups, shutdown.clone()));
+    let wake_ups = Arc::new(WakeUps::new(wake_ups, context.metrics.queued.clone()));
+    tasks.spawn(poller::run(Arc::clone(context), Arc::clone(&wake_ups), shutdown.clone()));
+    tasks.spawn(conductor::run(Arc::clone(context), wake_ups, shutdown.clone()));
     tasks
 }
 

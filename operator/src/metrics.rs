@@ -17,12 +17,20 @@ use prometheus_client::{
 };
 
 pub use self::shown::Shown;
+use crate::rollout::pace::Fleet;
 
 /// Why a reconcile failed.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ReasonLabels {
     /// A word of a closed list, see `controller::Error::reason`.
     pub reason: String,
+}
+
+/// Where streams stand in a rollout.
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RolloutLabels {
+    /// `waiting`, `rolling` or `failed`.
+    pub state: &'static str,
 }
 
 /// How a poll of a worker ended.
@@ -53,6 +61,10 @@ pub struct Metrics {
     pub status_deferred: Counter,
     /// Children created or changed.
     pub children_applied: Counter,
+    /// Streams in a rollout of the operator's own making.
+    pub rollout: Family<RolloutLabels, Gauge>,
+    /// 1 while that rollout is halted.
+    pub rollout_halted: Gauge,
     /// Polls of workers, by outcome.
     pub polls: Family<OutcomeLabels, Counter>,
     /// 1 where this process leads.
@@ -82,6 +94,8 @@ impl Default for Metrics {
             status_skipped: Counter::default(),
             status_deferred: Counter::default(),
             children_applied: Counter::default(),
+            rollout: Family::default(),
+            rollout_halted: Gauge::default(),
             polls: Family::default(),
             leader: Gauge::default(),
             streams: Gauge::default(),
@@ -122,6 +136,16 @@ impl Metrics {
             self.status_deferred.clone(),
         );
         r.register("children_applied", "Children made or changed", self.children_applied.clone());
+        r.register(
+            "rollout_streams",
+            "Streams whose pod the operator replaces by itself: waiting, rolling, failed",
+            self.rollout.clone(),
+        );
+        r.register(
+            "rollout_halted",
+            "1 while so many of them failed that no further one is replaced",
+            self.rollout_halted.clone(),
+        );
         r.register("polls", "Polls of workers, by outcome", self.polls.clone());
     }
 
@@ -133,6 +157,15 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    /// Shows how the rollout of the fleet stands.
+    pub fn show_rollout(&self, fleet: &Fleet, waiting: usize) {
+        let counts = [("waiting", waiting), ("rolling", fleet.rolling), ("failed", fleet.failed)];
+        for (state, count) in counts {
+            self.rollout.get_or_create(&RolloutLabels { state }).set(count as i64);
+        }
+        self.rollout_halted.set(i64::from(fleet.is_halted()));
     }
 
     /// Counts one poll.
@@ -163,6 +196,7 @@ mod tests {
         metrics.shown.show("shop", "orders", ready, "Streaming");
         metrics.polled("answered");
         metrics.failed("ApplyFailed");
+        metrics.show_rollout(&Fleet::default(), 0);
         metrics.reconcile_seconds.observe(0.1);
         metrics
     }

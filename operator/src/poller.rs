@@ -15,11 +15,7 @@ use std::{
 use crds::worker_status::{Phase, WorkerStatus};
 use kube::ResourceExt;
 use kube_runtime::reflector::ObjectRef;
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -28,7 +24,8 @@ use crate::{
     context::Context,
     controller::build::{ADMIN_PORT, labels},
     status::{lag, voice::STALE_AFTER},
-    watched::{Observed, WatchedPod},
+    wake::WakeUps,
+    watched::WatchedPod,
     worker_client::{self, PollError},
 };
 
@@ -40,14 +37,6 @@ pub const AT_ONCE: usize = 512;
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Ticks between two looks for streams that are gone.
 const HOUSEKEEPING: u64 = 30;
-
-/// Where a scope's controller takes streams to look at again.
-pub struct WakeUp {
-    /// The scope's namespace; none = all.
-    pub namespace: Option<String>,
-    /// Its queue. When it is full the wake-up is made again at the next poll.
-    pub queue: mpsc::Sender<ObjectRef<Observed>>,
-}
 
 /// A worker that is polled.
 struct Target {
@@ -66,7 +55,7 @@ struct Polled {
 }
 
 /// Polls until `shutdown`.
-pub async fn run(context: Arc<Context>, wake_ups: Vec<WakeUp>, shutdown: CancellationToken) {
+pub async fn run(context: Arc<Context>, wake_ups: Arc<WakeUps>, shutdown: CancellationToken) {
     context.answers.begin(context.now());
     let mut poller = Poller {
         context,
@@ -100,7 +89,7 @@ pub async fn run(context: Arc<Context>, wake_ups: Vec<WakeUp>, shutdown: Cancell
 
 struct Poller {
     context: Arc<Context>,
-    wake_ups: Vec<WakeUp>,
+    wake_ups: Arc<WakeUps>,
     targets: HashMap<Key, Target>,
     /// Streams known at the last housekeeping, by UID.
     streams: HashMap<String, Key>,
@@ -192,9 +181,9 @@ impl Poller {
             }
         };
         target.due = now + wait;
-        if told != target.told && wake(&self.wake_ups, &key) {
+        // One that finds its queue full is woken by the next poll.
+        if told != target.told && self.wake_ups.wake(&key) {
             target.told = told;
-            self.context.metrics.queued.inc();
         }
     }
 
@@ -232,14 +221,6 @@ fn new_target(pod_uid: &str, now: Instant) -> Target {
 fn stream_of(pod: &WatchedPod) -> Option<Key> {
     let stream = pod.labels().get(labels::STREAM)?;
     Some((pod.metadata.namespace.clone()?, stream.clone()))
-}
-
-fn wake(wake_ups: &[WakeUp], key: &Key) -> bool {
-    let reference = ObjectRef::new(&key.1).within(&key.0);
-    wake_ups
-        .iter()
-        .find(|scope| scope.namespace.as_deref().is_none_or(|own| own == key.0))
-        .is_some_and(|scope| scope.queue.try_send(reference).is_ok())
 }
 
 /// A number that changes when something that a status shows at once changes: everything but the

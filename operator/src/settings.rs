@@ -31,6 +31,10 @@ pub struct Settings {
     pub pull_secrets: Vec<String>,
     /// Least time between two writes of a checkpoint ConfigMap.
     pub min_configmap_interval: Duration,
+    /// Streams whose pods the operator replaces at a time by itself.
+    pub rollout_at_once: usize,
+    /// Writes of statuses a second, of all streams together.
+    pub status_writes_per_second: u16,
     /// Resources of a stream that names none.
     pub resources: ComputeResources,
     /// Spool of a stream that names none.
@@ -92,6 +96,8 @@ impl Settings {
             pull_policy: args.image_pull_policy,
             pull_secrets: args.image_pull_secrets.clone(),
             min_configmap_interval: args.min_configmap_interval(),
+            rollout_at_once: usize::from(args.rollout_at_once),
+            status_writes_per_second: args.status_writes_per_second,
             resources: ComputeResources { requests: named(requests), limits: named(limits) },
             spool: worker_spool_size
                 .parse()

@@ -9,6 +9,7 @@
 //!   (`gaps_are_remembered_while_nobody_reports`).
 
 pub mod actions;
+pub mod budget;
 pub mod conditions;
 pub mod facets;
 pub mod gaps;
@@ -31,6 +32,7 @@ use k8s_openapi::api::apps::v1::DeploymentStatus;
 use self::voice::Voice;
 use crate::{
     controller::validate::{Refusal, ValidStream},
+    rollout::turns::Held,
     watched::WatchedPod,
 };
 
@@ -41,6 +43,8 @@ pub enum Outcome<'a> {
     Applied(&'a ValidStream),
     /// Children of a deleted stream of this name are still being collected.
     Waiting(&'a ValidStream, String),
+    /// A change of the pod that is ours waits for its turn; everything else is as the stream asks.
+    Held(&'a ValidStream, Held),
     /// The spec cannot work; children were left as they were.
     Refused(&'a Refusal),
     /// The children could not be written.
@@ -53,9 +57,10 @@ impl<'a> Outcome<'a> {
     /// The stream, when it is valid.
     pub fn stream(&self) -> Option<&'a ValidStream> {
         match self {
-            Outcome::Applied(stream) | Outcome::Waiting(stream, _) | Outcome::Failed(stream, _) => {
-                Some(stream)
-            }
+            Outcome::Applied(stream)
+            | Outcome::Waiting(stream, _)
+            | Outcome::Held(stream, _)
+            | Outcome::Failed(stream, _) => Some(stream),
             Outcome::Refused(_) | Outcome::Deleting(_) => None,
         }
     }

@@ -65,8 +65,8 @@ fn decode(mut object: Value) -> Result<Box<BinlogStream>, String> {
     BinlogStream::deserialize(object).map(Box::new).map_err(|error| error.to_string())
 }
 
-/// A Deployment's metadata and status, and the annotations of its pods.
-#[derive(Debug, Clone, Deserialize)]
+/// A Deployment's metadata, size and status, and the annotations of its pods.
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct WatchedDeployment {
     /// Metadata.
     pub metadata: ObjectMeta,
@@ -89,6 +89,8 @@ impl WatchedDeployment {
 /// The part of a Deployment's spec the operator reads.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct DeploymentPart {
+    /// Pods asked for.
+    pub replicas: Option<i32>,
     /// What its pods are made from.
     #[serde(default)]
     pub template: TemplatePart,

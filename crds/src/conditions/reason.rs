@@ -57,6 +57,8 @@ reasons! {
     Streaming, Fine, "the stream runs and all is well";
     Starting, Progress, "the worker is starting: reading its archive, checking the source, claiming";
     RollingOut, Progress, "the Deployment is being rolled out";
+    RolloutWaiting, Progress, "a newer worker waits for its turn; the present one goes on";
+    RolloutHalted, Stalled, "newer workers failed elsewhere, so this one is left alone; the present one goes on";
     Deleting, Progress, "the BinlogStream is being deleted; archive and checkpoint stay";
     WaitingForOldChildren, Progress, "objects of a deleted BinlogStream of this name are still being collected";
     WorkerNotReady, Retried, "no worker pod is ready";

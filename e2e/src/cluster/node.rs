@@ -220,6 +220,10 @@ pub(super) async fn import(folder: &Path, archive: &Path) -> Result<()> {
     ctr(folder, &["--namespace", "k8s.io", "images", "import", &archive]).await.map(drop)
 }
 
+pub(super) async fn tag(folder: &Path, image: &str, name: &str) -> Result<()> {
+    ctr(folder, &["--namespace", "k8s.io", "images", "tag", image, name]).await.map(drop)
+}
+
 pub(super) async fn kill_container(
     folder: &Path,
     namespace: &str,

@@ -29,6 +29,8 @@ fn typos_are_refused_by_the_values_schema() -> Result<()> {
         ("networkPolicy.apiServerPort=443", "apiServerPort"),
         ("rbac.create=yes", "create"),
         ("image.digest=sha256:abc", "digest"),
+        ("rollout.atonce=2", "atonce"),
+        ("rollout.atOnce=0", "atOnce"),
     ];
     for (typo, word) in typos {
         let errors = refuse("helm", &["template", RELEASE[0], RELEASE[1], "--set", typo])?;

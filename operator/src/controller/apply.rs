@@ -7,6 +7,9 @@
 //! - Checkpoint and archive claim have no owner: they are found again by name and label.
 //! - An object of the same name that the operator did not make is never overwritten.
 //! - A leader whose time is over writes nothing more (`a_leader_whose_time_is_over_writes_nothing`).
+//! - A change of the pod that no person asked for takes turns with those of other streams (`turn`).
+
+mod turn;
 
 use std::{fmt::Debug, time::Duration};
 
@@ -18,8 +21,8 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
+use self::turn::Turn;
 use super::{
     build::{Resources, labels},
     dereference::{Children, Found, describe, generation, version},
@@ -29,6 +32,8 @@ use crate::{
     api_error::{code, words},
     applied::Child,
     context::Context,
+    digest::digest,
+    rollout::{record, turns::Held},
     tenure::Over,
 };
 
@@ -46,6 +51,8 @@ pub enum Applied {
     Done,
     /// Something of an older stream is still there.
     Waiting(String),
+    /// A change of the pod that is ours waits for its turn; everything else is as the stream asks.
+    Held(Held),
 }
 
 /// Why a child could not be written.
@@ -111,6 +118,11 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// The API takes the object for one that cannot be.
+    fn is_invalid(&self) -> bool {
+        matches!(self, ApplyError::Api { error, .. } if code(error) == Some(422))
+    }
+
     /// A conflict is a race that the next try, made at once, mends.
     pub fn is_race(&self) -> bool {
         match self {
@@ -151,6 +163,11 @@ pub async fn apply(
     } = resources;
     let stage = Stage { context, stream };
     let by_version = version;
+    let name = deployment.name_any();
+    let unwritable =
+        |error| ApplyError::Unwritable { kind: "Deployment", name: name.clone(), error };
+    let turn = turn::turn(context, stream, deployment, found).map_err(unwritable)?;
+    let asked = record::asked(stream).map_err(unwritable)?;
     if let Some(account) = service_account {
         stage.one("ServiceAccount", account, children.service_account.as_ref(), by_version).await?;
     }
@@ -160,7 +177,14 @@ pub async fn apply(
     if let Some(binding) = role_binding {
         stage.one("RoleBinding", binding, children.role_binding.as_ref(), by_version).await?;
     }
-    stage.one("ConfigMap", config, children.config.as_ref(), by_version).await?;
+    // A worker refuses keys that it does not know, so what a newer operator writes comes with the
+    // newer worker. What people ask for does not wait.
+    let has_what_was_asked =
+        children.config.as_ref().is_some_and(|config| config.asked.as_ref() == Some(&asked));
+    if matches!(turn, Turn::Now(_)) || !has_what_was_asked {
+        let config = noted(config, [(labels::ASKED.to_owned(), asked)]);
+        stage.one("ConfigMap", &config, children.config.as_ref(), by_version).await?;
+    }
     if let Some(checkpoint) = checkpoint {
         stage.one("Checkpoint", checkpoint, children.checkpoint.as_ref(), |_| None).await?;
     }
@@ -172,12 +196,27 @@ pub async fn apply(
             applied => applied?,
         }
     }
-    stage.one("Deployment", deployment, children.deployment.as_ref(), generation).await?;
+    let applied = match turn {
+        Turn::Now(notes) => {
+            let deployment = noted(deployment, notes);
+            let seen = children.deployment.as_ref();
+            stage.one("Deployment", &deployment, seen, generation).await?;
+            Applied::Done
+        }
+        Turn::Held(held) => Applied::Held(held),
+    };
     stage.one("Service", service, children.service.as_ref(), by_version).await?;
     match unchanged {
         Some(error) => Err(ApplyError::Claim(error)),
-        None => Ok(Applied::Done),
+        None => Ok(applied),
     }
+}
+
+/// The object with more annotations.
+fn noted<K: Resource + Clone>(object: &K, notes: impl IntoIterator<Item = (String, String)>) -> K {
+    let mut object = object.clone();
+    object.meta_mut().annotations.get_or_insert_default().extend(notes);
+    object
 }
 
 /// Stops a worker whose stream cannot be built but says `state: Stopped`. Once is enough, until
@@ -300,7 +339,16 @@ impl Stage<'_> {
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(&object);
         self.context.tenure.check()?;
-        let answer = limited(kind, &name, api.patch_metadata(&name, &params, &patch)).await?;
+        let apply = || limited(kind, &name, api.patch_metadata(&name, &params, &patch));
+        let answer = match apply().await {
+            Err(error) if kind == "Deployment" && error.is_invalid() => {
+                if !replace(&api, &object).await {
+                    return Err(error);
+                }
+                apply().await?
+            }
+            answer => answer?,
+        };
         let child = describe(&answer.metadata, moves(&answer.metadata));
         book.note(&self.stream.uid, kind, &child, &digest);
         self.context.metrics.children_applied.inc();
@@ -332,6 +380,21 @@ impl Stage<'_> {
     }
 }
 
+/// Makes the specification of an object that exists what it is to be, whole lists at a time: where
+/// somebody's edit cannot stand beside what is ours (a value for a variable that has a source), no
+/// apply gets through.
+async fn replace<K>(api: &Api<K>, object: &K) -> bool
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let (name, uid) = (object.name_any(), object.meta().uid.as_deref());
+    let Ok(whole) = serde_json::to_value(object) else { return false };
+    let patch = Patch::Merge(json!({"metadata": {"uid": uid}, "spec": whole.get("spec")}));
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let request = api.patch_metadata(&name, &params, &patch);
+    uid.is_some() && limited("Deployment", &name, request).await.is_ok()
+}
+
 async fn limited<T>(
     kind: &'static str,
     name: &str,
@@ -344,13 +407,6 @@ async fn limited<T>(
         }
         Err(_) => Err(ApplyError::TimedOut { kind, name: name.to_owned() }),
     }
-}
-
-fn digest<K: Serialize>(object: &K) -> Result<String, serde_json::Error> {
-    let text = serde_json::to_vec(object)?;
-    let digest = Sha256::digest(text);
-    let half = digest.iter().take(16).fold(0_u128, |sum, byte| (sum << 8) | u128::from(*byte));
-    Ok(format!("{half:032x}"))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::{
     applied::Child,
     caches::Caches,
     context::Context,
+    rollout::record::Notes,
     status::{pod, voice::STALE_AFTER},
     watched::{Observed, WatchedDeployment, WatchedPod},
 };
@@ -196,6 +197,8 @@ pub fn describe(meta: &kube::api::ObjectMeta, version: Option<u64>) -> Child {
         digest: meta.annotations.as_ref().and_then(|all| all.get(labels::DIGEST)).cloned(),
         version,
         deleting: meta.deletion_timestamp.is_some(),
+        notes: Notes::read(meta.annotations.as_ref()).map(Box::new),
+        asked: meta.annotations.as_ref().and_then(|all| all.get(labels::ASKED)).cloned(),
     }
 }
 

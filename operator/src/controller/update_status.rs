@@ -63,28 +63,36 @@ pub async fn update_status(
     let new = as_stored(status::compute(&facts))?;
     show(context, stream, &new);
 
-    // Some steps of a start (a container that is created for too long) are told by no watch.
-    let under_way = condition(&new, ConditionType::Reconciling)
-        .is_some_and(|reconciling| reconciling.status == ConditionStatus::True);
+    // Some steps of a start (a container that is created for too long) are told by no watch. Whoever
+    // waits for his turn is woken when it comes.
+    let under_way = condition(&new, ConditionType::Reconciling).is_some_and(|reconciling| {
+        let waits = [Reason::RolloutWaiting, Reason::RolloutHalted].map(Reason::as_str);
+        reconciling.status == ConditionStatus::True && !waits.contains(&&*reconciling.reason)
+    });
     let latest = if under_way { UNDER_WAY } else { write::MOVED_AFTER };
     let change = write::change(stored, &new);
-    match write::turn(change, &written.writes, Instant::now()) {
+    let now = Instant::now();
+    let turn = write::turn(change, &written.writes, now);
+    if turn != Turn::Now {
+        context.budget.leave(&uid);
+    }
+    let wait = match turn {
         Turn::Never => {
             context.metrics.status_skipped.inc();
-            Ok(latest)
+            return Ok(latest);
         }
-        Turn::Later(wait) => {
-            context.metrics.status_deferred.inc();
-            Ok(wait.min(latest))
-        }
-        Turn::Now => {
-            let version = write(context, stream, &new).await?;
-            context.note_write(&uid, change, version);
-            context.metrics.status_writes.inc();
-            tell(context, stream, stored, &new).await;
-            Ok(latest)
-        }
+        Turn::Later(wait) => Some(wait),
+        Turn::Now => context.budget.take(&uid, change, now).err(),
+    };
+    if let Some(wait) = wait {
+        context.metrics.status_deferred.inc();
+        return Ok(wait.min(latest));
     }
+    let version = write(context, stream, &new).await?;
+    context.note_write(&uid, change, version);
+    context.metrics.status_writes.inc();
+    tell(context, stream, stored, &new).await;
+    Ok(latest)
 }
 
 /// Whether a status was made for the stream's present generation.

@@ -11,10 +11,13 @@ pub mod restart;
 pub mod root;
 pub mod server_id;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crds::{
-    annotations::{CheckpointRequest, RESTARTED_AT},
+    annotations::{CheckpointRequest, DOMAIN, RESTARTED_AT},
     conditions::Reason,
     endpoint::host_of,
     units::QuantityText,
@@ -56,6 +59,8 @@ pub struct ValidStream {
     pub server_id: u32,
     /// What the annotations agree to.
     pub consents: Consents,
+    /// Every annotation of ours on the stream, as it stands there.
+    pub wishes: BTreeMap<String, String>,
     /// The request to move the checkpoint that an annotation makes, pending or not.
     pub request: Option<CheckpointRequest>,
     /// Value of kubectl's restart annotation on the stream, where it is for the Deployment.
@@ -143,6 +148,7 @@ fn check(input: &Input<'_>, stream: &BinlogStream) -> Result<ValidStream, Proble
         spec: spec.clone(),
         server_id,
         consents,
+        wishes: wishes(stream),
         request,
         restarted_at: restart::asked(
             stream.annotations().get(RESTARTED_AT),
@@ -152,6 +158,11 @@ fn check(input: &Input<'_>, stream: &BinlogStream) -> Result<ValidStream, Proble
         pod,
         ignored,
     })
+}
+
+fn wishes(stream: &BinlogStream) -> BTreeMap<String, String> {
+    let ours = stream.annotations().iter().filter(|(key, _)| key.starts_with(DOMAIN));
+    ours.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn pod_shape(spec: &BinlogStreamSpec, settings: &Settings) -> PodShape {

@@ -98,7 +98,7 @@ fn finish(
     let repeats_the_worker = match kind {
         ConditionType::Reconciling | ConditionType::Stalled => false,
         ConditionType::Ready | ConditionType::Paused | ConditionType::GapDetected => {
-            matches!(facts.outcome, Outcome::Applied(_))
+            matches!(facts.outcome, Outcome::Applied(_) | Outcome::Held(..))
         }
         ConditionType::SourceConnected
         | ConditionType::CheckpointHealthy
@@ -122,14 +122,20 @@ fn finish(
 
 /// kstatus: something is under way, and time alone ends it.
 fn reconciling(facts: &Facts<'_>, voice: &Voice<'_>) -> Verdict {
-    let settled = Verdict::bad(Reason::NotReconciling, "nothing is under way");
+    let settled = match &facts.outcome {
+        Outcome::Held(_, held) if held.halted => {
+            Verdict::good(Reason::RolloutHalted, &held.message)
+        }
+        Outcome::Held(_, held) => Verdict::good(Reason::RolloutWaiting, &held.message),
+        _ => Verdict::bad(Reason::NotReconciling, "nothing is under way"),
+    };
     match &facts.outcome {
         Outcome::Waiting(_, message) => {
             return Verdict::good(Reason::WaitingForOldChildren, message);
         }
         Outcome::Deleting(_) => return Verdict::good(Reason::Deleting, voice::DELETING),
         Outcome::Refused(_) | Outcome::Failed(..) => return settled,
-        Outcome::Applied(_) => {}
+        Outcome::Applied(_) | Outcome::Held(..) => {}
     }
     match voice {
         Voice::Starting { message } => Verdict::good(Reason::Starting, message),

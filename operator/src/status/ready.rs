@@ -26,7 +26,8 @@ pub fn ready(facts: &Facts<'_>, voice: &Voice<'_>, gaps: &Gaps) -> Verdict {
             return Verdict::bad(Reason::WaitingForOldChildren, message);
         }
         Outcome::Deleting(_) => return deleting(),
-        Outcome::Applied(_) => {}
+        // The present worker speaks for itself.
+        Outcome::Applied(_) | Outcome::Held(..) => {}
     }
     let state = facts.outcome.state().unwrap_or_default();
     match voice {

@@ -74,6 +74,7 @@ struct Case {
     refusal: Option<Refusal>,
     failed: Option<&'static str>,
     waits: Option<&'static str>,
+    held: Option<Held>,
     deleting: bool,
     pod: Option<WatchedPod>,
     leaving: Option<WatchedPod>,
@@ -90,6 +91,7 @@ fn healthy() -> Case {
         refusal: None,
         failed: None,
         waits: None,
+        held: None,
         deleting: false,
         pod: Some(running("2026-11-21T09:50:00Z")),
         leaving: None,
@@ -123,6 +125,7 @@ impl Case {
     fn status_at(&self, now: Timestamp) -> BinlogStreamStatus {
         let outcome = match (&self.refusal, self.failed, self.waits) {
             _ if self.deleting => Outcome::Deleting(Some(self.stream.spec.state)),
+            _ if self.held.is_some() => Outcome::Held(&self.stream, self.held.clone().unwrap()),
             (Some(refusal), ..) => Outcome::Refused(refusal),
             (_, Some(message), _) => Outcome::Failed(&self.stream, message.to_owned()),
             (_, _, Some(message)) => Outcome::Waiting(&self.stream, message.to_owned()),
@@ -291,6 +294,21 @@ fn a_config_that_the_worker_refuses_is_invalid_not_pending() {
         report.config_error = Some("batch.size: no such key".into());
     });
     expect("refused", &case, "False/ConfigInvalid", IDLE, "True/ConfigInvalid");
+}
+
+#[test]
+fn a_stream_whose_newer_pod_waits_stays_as_ready_as_it_is_and_says_so() {
+    for (halted, reconciling) in [(false, "True/RolloutWaiting"), (true, "True/RolloutHalted")] {
+        let held = Held { halted, message: "why".to_owned() };
+        let previous = healthy().status();
+        let case = Case { held: Some(held), previous: Some(previous.clone()), ..healthy() };
+        expect("held", &case, "True/Streaming", reconciling, FREE);
+        let status = case.status();
+        assert_eq!(condition(&status, ConditionType::Reconciling).message, "why");
+        assert_eq!(status.worker, previous.worker, "the image that runs");
+        let silent = Case { age: 60, ..case };
+        expect("held and silent", &silent, "Unknown/StatusStale", reconciling, FREE);
+    }
 }
 
 #[test]

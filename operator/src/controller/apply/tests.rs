@@ -7,6 +7,7 @@ use crate::{
     },
     fake_api::{Answer, Asked, FakeApi, metadata, refusal},
     metrics::Metrics,
+    rollout::record::{MadeFrom, Notes},
     settings::tests::settings,
 };
 
@@ -49,6 +50,116 @@ async fn applied(api: &FakeApi, children: Children) -> Result<Applied, ApplyErro
         "state": "Stopped", "archive": {"s3": null, "volume": {"size": "2Gi"}}}}));
     let resources = build(&stream, &settings()).unwrap();
     apply(&context(api), &stream, &resources, &found(children)).await
+}
+
+/// A stream that runs a worker made from an older template; `asked` is noted on its configuration.
+fn running(stream: &ValidStream, asked: &str) -> Found {
+    let resources = build(stream, &settings()).unwrap();
+    let now = MadeFrom::new(stream, &resources.deployment).unwrap();
+    let older = MadeFrom { template: "older".to_owned(), ..now };
+    let notes = Notes { made_from: older, roll: None };
+    let ours = |uid: &str| Child {
+        uid: uid.to_owned(),
+        version: Some(1),
+        ..child(Some(&stream.uid), false)
+    };
+    let children = Children {
+        deployment: Some(Child { notes: Some(Box::new(notes)), ..ours("deployment") }),
+        config: Some(Child { asked: Some(asked.to_owned()), ..ours("config") }),
+        ..Children::default()
+    };
+    let deployment = json!({"metadata": {"generation": 1}, "spec": {"replicas": 1},
+        "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}});
+    let deployment = std::sync::Arc::new(serde_json::from_value(deployment).unwrap());
+    Found { deployment: Some(deployment), ..found(children) }
+}
+
+/// An API in which nothing is refused and nothing but what is written is there: it gives back what it is given.
+async fn willing() -> FakeApi {
+    FakeApi::start(|asked| {
+        if asked.what.starts_with("GET ") {
+            return refusal(404, "not found");
+        }
+        let mut answer = metadata("made", 2);
+        for part in ["uid", "annotations"] {
+            let given = &asked.body["metadata"][part];
+            if !given.is_null() {
+                answer["metadata"][part] = given.clone();
+            }
+        }
+        (200, answer)
+    })
+    .await
+}
+
+fn wrote(api: &FakeApi, what: &str) -> bool {
+    api.written().iter().any(|asked| asked.what == format!("PATCH {what}/orders-worker"))
+}
+
+#[tokio::test]
+async fn a_newer_pod_waits_with_its_config_and_the_other_children_do_not() {
+    let (api, stream) = (willing().await, valid());
+    let found = running(&stream, &record::asked(&stream).unwrap());
+    let resources = build(&stream, &settings()).unwrap();
+    let applied = apply(&context(&api), &stream, &resources, &found).await.unwrap();
+    assert!(matches!(&applied, Applied::Held(held) if !held.halted), "{applied:?}");
+    assert!(!wrote(&api, "deployments") && !wrote(&api, "configmaps"));
+    assert!(wrote(&api, "services") && wrote(&api, "roles"));
+}
+
+#[tokio::test]
+async fn what_somebody_asks_for_reaches_a_worker_that_waits() {
+    let (api, stream) = (willing().await, valid());
+    let found = running(&stream, "something else");
+    let resources = build(&stream, &settings()).unwrap();
+    let applied = apply(&context(&api), &stream, &resources, &found).await.unwrap();
+    assert!(matches!(applied, Applied::Held(_)), "{applied:?}");
+    assert!(wrote(&api, "configmaps") && !wrote(&api, "deployments"));
+}
+
+#[tokio::test]
+async fn in_its_turn_a_pod_is_replaced_and_the_roll_stands_on_it_until_it_is_settled() {
+    let (api, stream) = (willing().await, valid());
+    let context = context(&api);
+    let mut found = running(&stream, &record::asked(&stream).unwrap());
+    let resources = build(&stream, &settings()).unwrap();
+    apply(&context, &stream, &resources, &found).await.unwrap();
+    let key = ("shop".to_owned(), "orders".to_owned());
+    let round = context.turns.round(&[], |_| true, tokio::time::Instant::now());
+    assert_eq!(round.wake, [key]);
+    for _ in 0..2 {
+        // The second time the cache still shows the old one: our own write is no change.
+        let applied = apply(&context, &stream, &resources, &found).await.unwrap();
+        assert_eq!(applied, Applied::Done);
+    }
+    let rolls = |api: &FakeApi| -> Vec<Option<String>> {
+        let written = api.written().into_iter();
+        let written = written.filter(|asked| asked.what == "PATCH deployments/orders-worker");
+        written
+            .map(|asked| {
+                Some(asked.body["metadata"]["annotations"][labels::ROLL].as_str()?.to_owned())
+            })
+            .collect()
+    };
+    let noted = r#"{"before":"Ready","again":false}"#.to_owned();
+    assert_eq!(rolls(&api), [Some(noted.clone())]);
+    assert!(wrote(&api, "configmaps"));
+
+    // The new pod is ready: one more write takes the note off.
+    let annotations = api.written().into_iter().rfind(|asked| asked.what.contains("deployments"));
+    let annotations = annotations.unwrap().body["metadata"]["annotations"].clone();
+    let seen = json!({"metadata": {"uid": "deployment", "generation": 2, "annotations": annotations,
+            "ownerReferences": [{"apiVersion": "v1", "kind": "k", "name": "n", "uid": stream.uid,
+                "controller": true}]},
+        "spec": {"replicas": 1},
+        "status": {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}});
+    let seen: crate::watched::WatchedDeployment = serde_json::from_value(seen).unwrap();
+    found.children.deployment = Some(describe(&seen.metadata, generation(&seen.metadata)));
+    found.deployment = Some(std::sync::Arc::new(seen));
+    for _ in 0..2 {
+        apply(&context, &stream, &resources, &found).await.unwrap();
+    }
+    assert_eq!(rolls(&api), [Some(noted), None]);
 }
 
 #[test]
@@ -109,6 +220,35 @@ async fn a_leader_whose_time_is_over_writes_nothing() {
     assert_eq!(api.written().len(), 0);
 }
 
+#[tokio::test]
+async fn an_edit_that_cannot_stand_beside_ours_is_replaced_with_its_list() {
+    let replaced = std::sync::atomic::AtomicBool::new(false);
+    let order = std::sync::atomic::Ordering::Relaxed;
+    let api = FakeApi::start(move |asked| {
+        let is_apply = !asked.body["apiVersion"].is_null();
+        match asked.what.as_str() {
+            "PATCH deployments/orders-worker" if is_apply && !replaced.load(order) => {
+                refusal(422, "env[0].valueFrom: may not be specified when value is not empty")
+            }
+            "PATCH deployments/orders-worker" => {
+                replaced.store(true, order);
+                (200, metadata("made", 3))
+            }
+            what if what.starts_with("GET ") => refusal(404, "not found"),
+            _ => (200, metadata("made", 2)),
+        }
+    })
+    .await;
+    let deployment = Child { uid: "made".to_owned(), ..child(Some("uid-orders"), false) };
+    let children = Children { deployment: Some(deployment), ..Children::default() };
+    assert_eq!(applied(&api, children).await.unwrap(), Applied::Done);
+    let written = api.written().into_iter();
+    let written: Vec<_> = written.filter(|asked| asked.what.contains("deployments/")).collect();
+    assert_eq!(written.len(), 3);
+    assert_eq!(written[1].body["metadata"], json!({"uid": "made"}));
+    assert_eq!(written[1].body["spec"], written[2].body["spec"]);
+}
+
 #[test]
 fn stopping_takes_replicas_and_digest() {
     let patch = stop_patch();
@@ -134,7 +274,7 @@ async fn a_refused_stream_is_stopped_once_and_again_when_somebody_starts_it() {
         owner_uid: Some("uid-orders".to_owned()),
         digest: Some("applied".to_owned()),
         version: Some(version),
-        deleting: false,
+        ..Child::default()
     };
     for (version, patches) in [(1, 1), (1, 1), (2, 1), (3, 2)] {
         let child = seen(version);

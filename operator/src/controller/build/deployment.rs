@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crds::{
     annotations::{DOMAIN, OWNER_UID, RESTARTED_AT},
-    v1alpha1::{CheckpointStoreKind, ComputeResources, ResourceQuantity, StreamState},
+    v1alpha1::{CheckpointStoreKind, ComputeResources, ResourceQuantity, StreamState, WorkerSpec},
 };
 use k8s_openapi::{
     api::{
@@ -23,6 +23,7 @@ use k8s_openapi::{
     },
 };
 use kube::api::ObjectMeta;
+use serde::Serialize;
 
 use super::{ADMIN_PORT, ADMIN_PORT_NAME, labels, mounts, rbac, volume_claim};
 use crate::{controller::validate::ValidStream, settings::Settings};
@@ -63,6 +64,14 @@ pub fn deployment(stream: &ValidStream, settings: &Settings) -> Deployment {
         }),
         status: None,
     }
+}
+
+/// What the stream's own spec asks of its pod: the part of the template that is not ours.
+pub fn asked(stream: &ValidStream) -> impl Serialize + use<> {
+    // These two are told by the configuration.
+    let worker = WorkerSpec { log_level: None, proxy: None, ..stream.spec.worker.clone() };
+    let claim = volume_claim::claim_name(stream);
+    (worker, mounts::projections(stream), claim, needs_token(stream))
 }
 
 fn template(stream: &ValidStream, settings: &Settings) -> PodTemplateSpec {

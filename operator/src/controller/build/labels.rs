@@ -20,6 +20,12 @@ pub const CHECKPOINT: &str = "checkpoint";
 pub const ARCHIVE: &str = "archive";
 /// Annotation: digest of what was last applied; equal means that nothing needs to be sent.
 pub const DIGEST: &str = "binlogstream.io/applied-digest";
+/// Annotation of the Deployment: what its pod template was made from, see `rollout::record`.
+pub const MADE_FROM: &str = "binlogstream.io/made-from";
+/// Annotation of the Deployment while a change of ours is being rolled out, see `rollout::record`.
+pub const ROLL: &str = "binlogstream.io/roll";
+/// Annotation of the worker's ConfigMap: digest of what people asked for when it was written.
+pub const ASKED: &str = "binlogstream.io/asked";
 /// Selects every object the operator makes.
 pub const SELECTOR: &str = "app.kubernetes.io/managed-by=binlog-operator";
 
