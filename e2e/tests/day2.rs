@@ -99,7 +99,7 @@ async fn under_load<T>(
             tick.tick().await;
             done += workload::large(server, 20, 200).await?;
         }
-        Ok(done)
+        Ok::<_, Failure>(done)
     };
     let work = async {
         let value = work.await;

@@ -163,7 +163,7 @@ async fn an_operator_killed_at_any_moment_leaves_nothing_half_made() -> Result<(
             operator.restart()?;
         }
         over.cancel();
-        Ok(())
+        Ok::<_, Failure>(())
     };
     let (made, ()) = tokio::try_join!(changes, kills)?;
     println!("churn: {made} changes in {KILLS} lives");

@@ -6,7 +6,7 @@
 
 use crds::{
     conditions::Reason,
-    v1alpha1::{ConditionStatus, LagState, StreamState},
+    v1alpha1::{LagState, StreamState},
     worker_status::{Phase, WorkerStatus},
 };
 
