@@ -56,7 +56,7 @@ impl CheckpointRequest {
     /// It is something else.
     pub fn reset(value: &str) -> Result<Self, InvalidConsent> {
         let value = value.trim();
-        let of = value.parse().map_err(|_: InvalidConsent| {
+        let of = value.parse::<AcceptedArchive>().map_err(|_| {
             let expected = "<archive id>@<number of its newest entry>";
             InvalidConsent::new(RESET_CHECKPOINT, value, expected)
         })?;
@@ -73,7 +73,7 @@ impl CheckpointRequest {
         let read = value
             .split_once('/')
             .filter(|_| value.chars().count() <= MAX_REQUEST)
-            .and_then(|(of, to)| Some((of.parse().ok()?, target(to.trim())?)));
+            .and_then(|(of, to)| Some((of.parse::<AcceptedArchive>().ok()?, target(to.trim())?)));
         let (of, target) = read.ok_or_else(|| {
             let expected = "<archive id>@<number of its newest entry>/<file>:<offset>, or a GTID \
                             set behind the slash; at most 1024 characters";
@@ -94,7 +94,7 @@ impl CheckpointRequest {
 fn target(text: &str) -> Option<Target> {
     let position = text.rsplit_once(':').and_then(|(file, offset)| {
         let named = FileName::of(file).number.is_some() && !file.contains(['/', '\\']);
-        let offset = offset.parse().ok().filter(|at| *at >= FilePosition::FIRST_EVENT)?;
+        let offset = offset.parse::<u64>().ok().filter(|at| *at >= FilePosition::FIRST_EVENT)?;
         named.then(|| Target::Position(FilePosition::new(file, offset)))
     });
     position.or_else(|| {

@@ -162,7 +162,7 @@ async fn a_stream_made_paused_claims_nothing_and_one_made_stopped_has_no_pod() -
     let kind = ConditionType::Paused;
     stopped.says(kind, ConditionStatus::True, &["Stopped"], SETTLED).await?;
     paused.says(kind, ConditionStatus::True, &["Paused"], SETTLED).await?;
-    assert_eq!(paused.archive().list("").await?, []);
+    assert!(paused.archive().list("").await?.is_empty());
     throughout("nothing is begun", Duration::from_secs(3), || async {
         let (pods, objects) = (stopped.pods().await?.len(), paused.archive().list("").await?.len());
         Ok::<_, Failure>(Look::holds((pods, objects) == (0, 0), || {
@@ -171,7 +171,7 @@ async fn a_stream_made_paused_claims_nothing_and_one_made_stopped_has_no_pod() -
     })
     .await?;
     paused.stop().await?;
-    assert_eq!(paused.archive().list("").await?, []);
+    assert!(paused.archive().list("").await?.is_empty());
     let done = burst(&server, 71).await?;
     for stream in [&paused, &stopped] {
         stream.set_state("Running").await?;

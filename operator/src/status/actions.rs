@@ -117,7 +117,7 @@ pub fn last(
     previous: &BinlogStreamStatus,
 ) -> Option<HandledAction> {
     let before = previous.worker.as_ref().and_then(|worker| worker.restarted_at.as_ref());
-    let restart = worker.restarted_at.as_ref().filter(|at| before != Some(at));
+    let restart = worker.restarted_at.as_ref().filter(|at| before != Some(*at));
     let restart = restart.map(|at| HandledAction {
         type_: "restart".to_owned(),
         requested: at.clone(),

@@ -11,6 +11,7 @@ use crds::{
     v1alpha1::{Condition, ConditionStatus},
     worker_status::Phase,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::*;

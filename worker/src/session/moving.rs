@@ -84,7 +84,7 @@ impl Line<'_, '_> {
             refuse(self.session.board, request, why);
             return Ok(None);
         }
-        self.begin_again(request, aim, stands, identity, &state).await.map(Some)
+        self.begin_again(request, &aim, stands, identity, &state).await.map(Some)
     }
 
     /// Passes what lies between.
@@ -148,8 +148,8 @@ impl Line<'_, '_> {
         if within.is_some() {
             resume.tables.described = self.known_tables(&resume.at, true).await?;
         }
-        resume.changes_from = Some(aim.clone());
         self.done(request, &aim, message);
+        resume.changes_from = Some(aim);
         Ok(resume)
     }
 
@@ -157,7 +157,7 @@ impl Line<'_, '_> {
     async fn begin_again(
         &mut self,
         request: &CheckpointRequest,
-        aim: FilePosition,
+        aim: &FilePosition,
         stands: FilePosition,
         identity: &Identity,
         state: &State,
@@ -173,7 +173,7 @@ impl Line<'_, '_> {
         let start = position::Start { file: aim.file.clone(), changes_from: stands, held };
         let given = consent(request, &self.config.consents);
         let resume = self.open_lineage(identity, start, LineageCause::Seek, Some(given)).await?;
-        self.done(request, &aim, message);
+        self.done(request, aim, message);
         Ok(resume)
     }
 
