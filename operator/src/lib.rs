@@ -43,7 +43,6 @@ use kube::{Api, Client};
 use kube_runtime::{
     Controller,
     controller::{Config, Error as ControllerError},
-    watcher,
 };
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;

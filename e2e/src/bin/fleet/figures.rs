@@ -32,7 +32,8 @@ pub struct Line {
     pub reconciles: Histogram,
     /// Bytes of memory at most, from the first stream to the end of the cold start.
     pub most_memory: u64,
-    pub cold_writes: u64,
+    /// What it asked at its start.
+    pub restarted: Requests,
 }
 
 impl Line {
@@ -48,7 +49,7 @@ impl Line {
         let (writes, cold) = (self.rate(self.operator.writes()), self.cold.as_secs_f64());
         format!(
             "| {} | {:.0} | {steady:.0} / {most:.0}{} | {:.1} | {writes:.2}{} | {:.2} | {:.2} | {:.1} / {:.1} | {:.0} \
-             / {cold:.0}{} | {:.2} |\n",
+             / {cold:.0}{} | {:.2} | {} |\n",
             grouped(self.streams),
             self.ready.as_secs_f64(),
             missed(most, MEMORY),
@@ -60,7 +61,8 @@ impl Line {
             milliseconds(0.99),
             self.filled.as_secs_f64(),
             missed(cold, COLD),
-            self.cold_writes as f64 / self.streams as f64,
+            self.restarted.writes() as f64 / self.streams as f64,
+            self.restarted.watches(),
         )
     }
 }
@@ -68,9 +70,9 @@ impl Line {
 /// The table of the fleets.
 pub fn table(lines: &[Line]) -> String {
     let head = "| Streams | Ready, s | memory, MiB, steady / most | CPU, % of a core | operator's writes | its reads | \
-                workers' writes | reconcile, ms, p50 / p99 | cold, s, caches / current | its writes a stream |\n\
-                |---|---|---|---|---|---|---|---|---|---|\n";
-    let bars = format!("| to reach | | {MEMORY:.0} | | {WRITES:.0} | | | | {COLD:.0} | |\n");
+                workers' writes | reconcile, ms, p50 / p99 | cold, s, caches / current | its writes a stream | its watches |\n\
+                |---|---|---|---|---|---|---|---|---|---|---|\n";
+    let bars = format!("| to reach | | {MEMORY:.0} | | {WRITES:.0} | | | | {COLD:.0} | | |\n");
     head.to_owned() + &lines.iter().map(Line::row).collect::<String>() + &bars
 }
 

@@ -114,7 +114,7 @@ async fn fleet(count: usize, steady: Duration) -> Result<Line> {
         operator: counted.operator,
         workers: counted.workers,
         reconciles: after.reconciles.since(&before.reconciles),
-        cold_writes: restarted.operator.writes(),
+        restarted: restarted.operator,
     })
 }
 
