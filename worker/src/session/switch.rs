@@ -22,6 +22,8 @@
 //! What the new server has purged and the archive has not seen is recorded as a gap: a person's word to go on with
 //! that server is no proof that nothing is missing.
 
+use std::sync::Arc;
+
 use archive::entry::{Consent, ConsentKind, GapBody, GapPhase, LineageCause, Missing, Stint};
 use archive::{Body, State, Store};
 use crds::conditions::Reason;
