@@ -34,6 +34,7 @@ pub(super) fn check(config: &WorkerConfig, found: &mut Findings) {
         on_gap: _,
         state: _,
         consents,
+        allowed_endpoints: _,
         spool,
         work_dir,
         listen,
