@@ -243,9 +243,8 @@ pub async fn stop(
     let api: Api<Deployment> = Api::namespaced(context.client.clone(), namespace);
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(stop_patch());
-    context.tenure.check()?;
     let request = api.patch_metadata(&name, &params, &patch);
-    let answer = limited("Deployment", &name, request).await?;
+    let answer = write(context, "Deployment", &name, request).await?;
     let child = describe(&answer.metadata, generation(&answer.metadata));
     context.applied.note(uid, "Deployment", &child, STOPPED);
     Ok(())
@@ -338,11 +337,10 @@ impl Stage<'_> {
         meta.annotations.get_or_insert_default().insert(labels::DIGEST.to_owned(), digest.clone());
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(&object);
-        self.context.tenure.check()?;
-        let apply = || limited(kind, &name, api.patch_metadata(&name, &params, &patch));
+        let apply = || write(self.context, kind, &name, api.patch_metadata(&name, &params, &patch));
         let answer = match apply().await {
             Err(error) if kind == "Deployment" && error.is_invalid() => {
-                if !replace(&api, &object).await {
+                if !replace(self.context, &api, &object).await {
                     return Err(error);
                 }
                 apply().await?
@@ -383,7 +381,7 @@ impl Stage<'_> {
 /// Makes the specification of an object that exists what it is to be, whole lists at a time: where
 /// somebody's edit cannot stand beside what is ours (a value for a variable that has a source), no
 /// apply gets through.
-async fn replace<K>(api: &Api<K>, object: &K) -> bool
+async fn replace<K>(context: &Context, api: &Api<K>, object: &K) -> bool
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
 {
@@ -392,7 +390,18 @@ where
     let patch = Patch::Merge(json!({"metadata": {"uid": uid}, "spec": whole.get("spec")}));
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let request = api.patch_metadata(&name, &params, &patch);
-    uid.is_some() && limited("Deployment", &name, request).await.is_ok()
+    uid.is_some() && write(context, "Deployment", &name, request).await.is_ok()
+}
+
+/// A request that changes something.
+async fn write<T>(
+    context: &Context,
+    kind: &'static str,
+    name: &str,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ApplyError> {
+    context.tenure.check()?;
+    limited(kind, name, request).await
 }
 
 async fn limited<T>(

@@ -178,7 +178,7 @@ impl Conductor {
                 self.context.caches(&key.0).and_then(|caches| caches.streams.get(&reference_of));
             let Some(about) = stream.map(|stream| reference(&stream)) else { continue };
             let uid = about.uid.clone().unwrap_or_default();
-            if self.told.contains(&uid) {
+            if self.told.contains(&uid) || self.context.tenure.check().is_err() {
                 continue;
             }
             let notice = Notice {

@@ -9,6 +9,7 @@ use crate::{
     metrics::Metrics,
     rollout::record::{MadeFrom, Notes},
     settings::tests::settings,
+    tenure::Tenure,
 };
 
 fn child(owner: Option<&str>, deleting: bool) -> Child {
@@ -218,6 +219,30 @@ async fn a_leader_whose_time_is_over_writes_nothing() {
     let error = apply(&context, &stream, &resources, &found(Children::default())).await;
     assert!(matches!(error, Err(ApplyError::Over(_))), "{error:?}");
     assert_eq!(api.written().len(), 0);
+}
+
+#[tokio::test]
+async fn a_leader_whose_time_ends_between_two_writes_does_not_make_the_second() {
+    let tenure = std::sync::Arc::new(std::sync::OnceLock::<std::sync::Arc<Tenure>>::new());
+    let ends = std::sync::Arc::clone(&tenure);
+    let api = FakeApi::start(move |asked| {
+        if asked.what == "PATCH deployments/orders-worker" {
+            let long_ago = tokio::time::Instant::now() - crate::lease::RENEW_DEADLINE;
+            ends.get().unwrap().renewed(long_ago);
+            return refusal(422, "env[0].valueFrom: may not be specified");
+        }
+        (200, metadata("made", 2))
+    })
+    .await;
+    let context = context(&api);
+    tenure.set(std::sync::Arc::clone(&context.tenure)).unwrap();
+    let stream = valid();
+    let resources = build(&stream, &settings()).unwrap();
+    let deployment = Child { uid: "made".to_owned(), ..child(Some(&stream.uid), false) };
+    let stage = Stage { context: &context, stream: &stream };
+    let error = stage.one("Deployment", &resources.deployment, Some(&deployment), generation).await;
+    assert!(error.is_err_and(|error| error.is_invalid()));
+    assert_eq!(api.written().len(), 1, "neither replaced nor applied again");
 }
 
 #[tokio::test]
