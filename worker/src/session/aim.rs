@@ -3,7 +3,7 @@
 //! A GTID set is the position at which exactly its transactions were executed; a set that no position has is
 //! refused by name, for what lies between would be neither before it nor behind it.
 
-use binlog::{GroupTracker, Meaning};
+use binlog::{GroupTracker, Meaning, Verdict};
 use crds::conditions::Reason;
 use crds::position::{FilePosition, Flavor, GtidSet};
 use crds::v1alpha1::{StartMode, StartSpec};
@@ -103,7 +103,9 @@ impl Search {
                 at.offset = 0;
                 self.executed = Some(set);
             }
-            if let Some(gtid) = step.ended.and_then(|ended| ended.gtid)
+            // What a crash tore never committed.
+            let ended = step.ended.filter(|ended| ended.verdict != Verdict::Torn);
+            if let Some(gtid) = ended.and_then(|ended| ended.gtid)
                 && let Some(executed) = &mut self.executed
             {
                 executed.add(&gtid).map_err(|error| unreadable(file, &error))?;
