@@ -112,11 +112,15 @@ async fn kubectl_binlog_does_what_it_says_and_no_more() -> Result<()> {
     }
     api.says(&["acknowledge-gap", NAME, "000002", "-n", "default"]).await?;
     api.says(&["restart", NAME]).await?;
+    let said = api.says(&["commit-now", NAME]).await?;
     let after = api.stream().await?;
     let annotations = &after["metadata"]["annotations"];
     assert_eq!(annotations["binlogstream.io/acknowledge-gap"], "000002");
     let at = annotations["kubectl.kubernetes.io/restartedAt"].as_str().context(|| "no restart")?;
     assert!(at.parse::<jiff::Timestamp>().is_ok(), "{at}");
+    let at =
+        annotations["binlogstream.io/commit-now"].as_str().context(|| "no commit asked for")?;
+    assert!(at.parse::<jiff::Timestamp>().is_ok() && said.contains(at), "{at}: {said}");
     assert_eq!((&after["spec"], &after["status"]), (&before["spec"], &before["status"]));
 
     let said = api.refused("reader", &["pause", NAME]).await?;

@@ -73,6 +73,11 @@ enum Command {
         /// The stream.
         name: String,
     },
+    /// Make durable at once what the worker holds
+    CommitNow {
+        /// The stream.
+        name: String,
+    },
     /// Agree to a gap: events are missing from the archive, and that is known
     AcknowledgeGap {
         /// The stream.
@@ -141,6 +146,12 @@ pub async fn run(cli: &Cli) -> Result<String, Error> {
         Command::Restart { name } => {
             let now = Timestamp::now().to_string();
             streams.annotate(name, annotations::RESTARTED_AT, &now, "is restarted").await
+        }
+        Command::CommitNow { name } => {
+            let now = Timestamp::now().to_string();
+            let said =
+                format!("is to commit; `kubectl binlog status {name}` names {now} when it is done");
+            streams.annotate(name, annotations::COMMIT_NOW, &now, &said).await
         }
         Command::AcknowledgeGap { name, gap } => {
             let said =
