@@ -161,7 +161,13 @@ async fn hold_volume(stage: &Stage, stream: &StreamResource) -> Result<()> {
         {"apiVersion": "v1", "kind": "Pod",
          "metadata": {"name": "holder", "namespace": stream.name}, "spec": {
             "nodeName": "far", "terminationGracePeriodSeconds": 0,
-            "containers": [{"name": "main", "image": "docker.io/local/pause:1"}],
+            "securityContext": {
+                "runAsNonRoot": true, "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "main", "image": "docker.io/local/pause:1",
+                "securityContext": {
+                    "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}],
             "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "far"}}]}},
     ]});
     let file = tempfile::NamedTempFile::new()?;
