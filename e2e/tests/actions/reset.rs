@@ -51,6 +51,8 @@ async fn older_files_are_kept_too(kind: ServerKind) -> Result<()> {
     let from = (&body["fromAt"]["file"], &body["fromAt"]["pos"]);
     assert_eq!(from, (&json!(stands.file), &json!(stands.offset)), "rows go on where they stood");
     assert_eq!(body["consent"]["value"], json!(value));
+    let held = if kind.is_mysql() { &body["held"] } else { &body["heldByServer"] };
+    assert!(held["set"].as_str().is_some_and(|set| !set.is_empty()), "told on any server: {body}");
     assert_eq!(entries(&stopped.stream.archive(), "gap").await?, [] as [Value; 0]);
     let facts = oracle::check_log(&stopped.stream.archive()).await?;
     let kept = facts.raw.iter().any(|raw| raw.file == first && raw.from == 0);

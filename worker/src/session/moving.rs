@@ -13,7 +13,7 @@ use archive::entry::{GapBody, GapPhase, LineageCause, Missing};
 use archive::{Body, Point, State};
 use crds::annotations::CheckpointRequest;
 use crds::conditions::Reason;
-use crds::position::{FilePosition, GtidSet};
+use crds::position::FilePosition;
 use crds::worker_status::{Outcome, StartOrigin};
 use jiff::Timestamp;
 use source::{Connection, Identity, SourceConfig};
@@ -21,10 +21,11 @@ use source::{Connection, Identity, SourceConfig};
 use super::SessionEnd;
 use super::aim::{self, Missed};
 use super::beginning::executed_before;
-use super::decide::{Plan, held_back};
+use super::decide::Plan;
 use super::line::Line;
 use super::opening::gap_id;
 use super::request::{answer, consent, refuse};
+use super::switch::{held, seen, unseen};
 use crate::fault::Fault;
 use crate::pipeline::assemble::ResumePoint;
 use crate::start::position;
@@ -107,7 +108,7 @@ impl Line<'_, '_> {
             None => {
                 self.known_tables(&FilePosition::new(&aim.file, 0), false).await?;
                 let before = executed_before(settings, state.flavor(), &aim.file).await?;
-                before.and_then(|before| unseen(&before, state))
+                before.and_then(|before| unseen(&before, &state.gtid))
             }
         };
         let (Some(from), Some(lineage)) = (state.resume(), state.lineage()) else {
@@ -162,8 +163,8 @@ impl Line<'_, '_> {
         identity: &Identity,
         state: &State,
     ) -> Result<ResumePoint, SessionEnd> {
-        let stint = state.facts.lineages.last();
-        let held = stint.map(|stint| held_back(state.flavor(), stint)).transpose()?.flatten();
+        // Until the new stint has come this far only this tells another server's stint what is told already.
+        let held = held(seen(state)?);
         let message = format!(
             "the stream stood at {stands} and begins again at the head of {}; rows are told from {stands} on, \
              those before it are told already or were never wanted",
@@ -194,9 +195,4 @@ fn furthest(state: &State) -> Option<FilePosition> {
         Some(Ordering::Greater) => other,
         _ => one,
     })
-}
-
-/// What was executed before and never archived.
-fn unseen(before: &GtidSet, state: &State) -> Option<GtidSet> {
-    before.unseen_by(&state.gtid).ok().filter(|missing| !missing.is_empty())
 }

@@ -139,7 +139,7 @@ impl Line<'_, '_> {
 }
 
 /// All that the archive has seen, up to the last reset.
-fn seen(state: &State) -> Result<GtidSet, Fault> {
+pub(super) fn seen(state: &State) -> Result<GtidSet, Fault> {
     let before = match state.facts.lineages.last() {
         Some(stint) => held_back(state.flavor(), stint)?,
         None => None,
@@ -151,7 +151,7 @@ fn seen(state: &State) -> Result<GtidSet, Fault> {
 }
 
 /// Holds back what was seen.
-fn held(seen: GtidSet) -> Option<Held> {
+pub(super) fn held(seen: GtidSet) -> Option<Held> {
     (!seen.is_empty()).then(|| match seen.flavor() {
         Flavor::MySQL => Held::Covered(seen),
         Flavor::MariaDB => Held::Seen(seen),
@@ -227,6 +227,6 @@ async fn begin(
 }
 
 /// What was executed before a file and never seen.
-fn unseen(before: &GtidSet, seen: &GtidSet) -> Option<GtidSet> {
+pub(super) fn unseen(before: &GtidSet, seen: &GtidSet) -> Option<GtidSet> {
     before.unseen_by(seen).ok().filter(|missing| !missing.is_empty())
 }
