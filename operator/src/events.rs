@@ -37,7 +37,8 @@ pub struct Notice {
 
 /// Writer of events.
 pub struct Events {
-    recorder: Recorder,
+    client: Client,
+    reporter: Reporter,
     said: Mutex<HashMap<(String, String), String>>,
 }
 
@@ -48,7 +49,7 @@ impl Events {
             controller: "binlogstream.io/binlog-operator".to_owned(),
             instance: Some(instance.to_owned()),
         };
-        Events { recorder: Recorder::new(client, reporter), said: Mutex::default() }
+        Events { client, reporter, said: Mutex::default() }
     }
 
     /// Publishes `notice` unless it is what was last said on its topic.
@@ -65,7 +66,9 @@ impl Events {
             action: topic,
             secondary: None,
         };
-        match tokio::time::timeout(REQUEST, self.recorder.publish(&event, about)).await {
+        // One that remembers what it published adds to an event of the same reason, whose note stays the old one.
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        match tokio::time::timeout(REQUEST, recorder.publish(&event, about)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, reason = %event.reason, "publish an event"),
             Err(_) => warn!(reason = %event.reason, "publish an event: no answer in time"),
@@ -104,6 +107,38 @@ fn shortened(note: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_api::FakeApi;
+
+    #[tokio::test]
+    async fn a_reason_that_comes_back_with_another_note_is_an_event_of_its_own() {
+        let api = FakeApi::start(|asked| (201, asked.body.clone())).await;
+        let events = Events::new(api.client.clone(), "me");
+        let about = ObjectReference {
+            name: Some("orders".to_owned()),
+            namespace: Some("shop".to_owned()),
+            uid: Some("u".to_owned()),
+            ..ObjectReference::default()
+        };
+        for note in ["made", "made", "evicted"] {
+            let notice = Notice {
+                topic: "Ready".to_owned(),
+                kind: Kind::Normal,
+                reason: "Starting".to_owned(),
+                note: note.to_owned(),
+            };
+            events.tell(&about, notice).await;
+        }
+        let written: Vec<_> = api
+            .written()
+            .into_iter()
+            .map(|asked| (asked.what, asked.body["note"].clone()))
+            .collect();
+        assert_eq!(
+            written,
+            ["made", "evicted"].map(|note| ("POST events".to_owned(), note.into())),
+            "the same word again is silence"
+        );
+    }
 
     #[test]
     fn long_notes_are_cut_at_a_character() {

@@ -11,6 +11,8 @@ use crate::store::{StoreClass, StoreError};
 
 /// Longest text taken over from a store.
 const MAX_TEXT: usize = 300;
+/// What mends a key that is refused.
+const KEY: &str = "; correct the access key or renew it";
 
 /// An answer that is no success.
 #[derive(Debug)]
@@ -84,6 +86,8 @@ fn answer(action: &str, status: u16, code: &str, message: &str) -> Answer {
             failed(StoreClass::NoSuchBucket, "; create the bucket or correct archive.s3.bucket")
         }
         (404, "NoSuchKey") => Answer::NoSuchKey,
+        // versitygw's word for a key that it does not know.
+        (_, "XAdminUserNotFound") => failed(StoreClass::Credentials, KEY),
         (404, _) => Answer::NotFound(shown),
         (_, "RequestTimeTooSkewed") => {
             failed(StoreClass::ClockSkewed, "; correct the clock of the worker's node")
@@ -99,7 +103,7 @@ fn answer(action: &str, status: u16, code: &str, message: &str) -> Answer {
             | "ExpiredToken"
             | "InvalidToken"
             | "TokenRefreshRequired",
-        ) => failed(StoreClass::Credentials, "; correct the access key or renew it"),
+        ) => failed(StoreClass::Credentials, KEY),
         (301 | 307, _)
         | (400, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
             failed(StoreClass::WrongRegion, "; set archive.s3.region to the bucket's region")
@@ -182,6 +186,7 @@ mod tests {
         assert!(matches!(answer("get x", 404, "NoSuchKey", ""), Answer::NoSuchKey));
         assert!(matches!(answer("get x", 404, "", ""), Answer::NotFound(_)));
         assert_eq!(class(404, "NoSuchBucket", ""), StoreClass::NoSuchBucket);
+        assert_eq!(class(404, "XAdminUserNotFound", ""), StoreClass::Credentials);
         assert_eq!(class(403, "AccessDenied", ""), StoreClass::Denied);
         assert_eq!(class(403, "", ""), StoreClass::Denied);
         assert_eq!(class(301, "PermanentRedirect", ""), StoreClass::WrongRegion);
