@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # fleet.sh
 # Set-up and build, then the program e2e/src/bin/fleet in namespaces of its own. FLEET=1000 measures other numbers
-# of streams and keeps no figures; STEADY is how many seconds are looked at, 300.
+# of streams, or none, and keeps no figures; STEADY is how many seconds are looked at, 300.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -42,7 +42,7 @@ const FIRST_ROUND: Duration = Duration::from_mins(1);
 pub struct Answers {
     begun: OnceLock<(Timestamp, Instant)>,
     last: Mutex<HashMap<Key, Answer>>,
-    /// When each worker was asked first.
+    /// When each worker was asked first that has not answered yet.
     asked: Mutex<HashMap<Key, Instant>>,
 }
 
@@ -54,6 +54,9 @@ impl Answers {
 
     /// A stream's worker is about to be asked.
     pub fn asked(&self, key: &Key) {
+        if self.last.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key) {
+            return;
+        }
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if !asked.contains_key(key) {
             asked.insert(key.clone(), Instant::now());
@@ -80,6 +83,7 @@ impl Answers {
 
     /// Keeps an answer.
     pub fn put(&self, key: Key, answer: Answer) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(key, answer);
     }
 

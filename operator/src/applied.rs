@@ -6,7 +6,8 @@
 //! is known only to the process that wrote: after a restart the digest is trusted.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
     sync::{Mutex, PoisonError},
 };
 
@@ -32,29 +33,39 @@ pub struct Child {
     pub asked: Option<String>,
 }
 
-/// What one write led to. There are seven of a stream, so no more is kept than is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What one write led to. There are seven of a stream, so no more is kept than is asked for: digest and
+/// UID are only compared, so their hashes are kept.
+#[derive(Debug, Clone)]
 struct Entry {
-    digest: String,
-    child_uid: String,
+    kind: &'static str,
+    digest: u64,
+    child_uid: u64,
     version: Option<u64>,
     notes: Option<Box<Notes>>,
 }
 
 impl Entry {
-    fn new(child: &Child, digest: &str) -> Entry {
-        Entry {
-            digest: digest.to_owned(),
-            child_uid: child.uid.clone(),
-            version: child.version,
-            notes: child.notes.clone(),
-        }
+    fn of(kind: &'static str, child: &Child, digest: &str) -> Entry {
+        let (digest, child_uid) = (hash(digest), hash(&child.uid));
+        Entry { kind, digest, child_uid, version: child.version, notes: child.notes.clone() }
+    }
+
+    /// Puts it in the place of the one of its kind.
+    fn note(self, entries: &mut Vec<Entry>) {
+        entries.retain(|entry| entry.kind != self.kind);
+        entries.push(self);
     }
 }
 
-/// Memory of the children's last writes, by UID of the stream and kind of the child.
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Memory of the children's last writes, by UID of the stream.
 #[derive(Debug, Default)]
-pub struct AppliedBook(Mutex<HashMap<String, HashMap<&'static str, Entry>>>);
+pub struct AppliedBook(Mutex<HashMap<String, Vec<Entry>>>);
 
 impl AppliedBook {
     /// Whether a child that exists must be written.
@@ -67,11 +78,13 @@ impl AppliedBook {
     ) -> bool {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = book.entry(stream_uid.to_owned()).or_default();
-        match entries.get(kind).filter(|entry| entry.child_uid == seen.uid) {
+        let now = Entry::of(kind, seen, digest);
+        let known = entries.iter().find(|entry| entry.kind == kind);
+        match known.filter(|entry| entry.child_uid == now.child_uid) {
             // The cache may lag behind our own write.
-            Some(entry) => entry.digest != digest || seen.version > entry.version,
+            Some(entry) => entry.digest != now.digest || seen.version > entry.version,
             None if seen.digest.as_deref() == Some(digest) => {
-                entries.insert(kind, Entry::new(seen, digest));
+                now.note(entries);
                 false
             }
             None => true,
@@ -81,16 +94,17 @@ impl AppliedBook {
     /// Notes a write.
     pub fn note(&self, stream_uid: &str, kind: &'static str, child: &Child, digest: &str) {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        book.entry(stream_uid.to_owned()).or_default().insert(kind, Entry::new(child, digest));
+        Entry::of(kind, child, digest).note(book.entry(stream_uid.to_owned()).or_default());
     }
 
     /// A child as it is now: as the cache shows it, or as our own last write left it where the cache
     /// lags behind that.
     pub fn newest(&self, stream_uid: &str, kind: &'static str, seen: &Child) -> Child {
         let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = book.get(stream_uid).and_then(|entries| entries.get(kind));
-        let newer =
-            entry.filter(|entry| entry.child_uid == seen.uid && entry.version > seen.version);
+        let entries = book.get(stream_uid);
+        let entry = entries.and_then(|entries| entries.iter().find(|entry| entry.kind == kind));
+        let newer = entry
+            .filter(|entry| entry.child_uid == hash(&seen.uid) && entry.version > seen.version);
         match newer {
             Some(Entry { version, notes, .. }) => {
                 Child { version: *version, notes: notes.clone(), ..seen.clone() }

@@ -34,7 +34,7 @@ use crate::{
     answers::Key,
     controller::build::labels,
     kin::{Kin, Listing, Slot},
-    watched::{Observed, Slim, WatchedDeployment, WatchedPod},
+    watched::{Observed, OfStream, Slim, WatchedDeployment, WatchedPod},
 };
 
 /// Kinds of children that are watched.
@@ -178,6 +178,7 @@ impl Watch<'_> {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Slim
+            + OfStream
             + Clone
             + Debug
             + DeserializeOwned
@@ -214,7 +215,7 @@ impl Watch<'_> {
         mut note: impl FnMut(&Event<K>) + Send + 'static,
     ) -> Wakes
     where
-        K: Resource<DynamicType = ()> + Send + 'static,
+        K: Resource<DynamicType = ()> + OfStream + Send + 'static,
     {
         let (streams, filled) = (self.streams.clone(), Arc::clone(self.filled));
         events
@@ -271,7 +272,7 @@ pub fn of_streams() -> watcher::Config {
 }
 
 /// A list may have swallowed deletions, so after one every stream is looked at again.
-fn woken<K: Resource<DynamicType = ()>>(
+fn woken<K: Resource<DynamicType = ()> + OfStream>(
     event: Event<K>,
     streams: &Store<Observed>,
 ) -> Vec<ObjectRef<Observed>> {
@@ -289,10 +290,9 @@ fn is_checkpoint<K: Resource>(object: &K) -> bool {
     object.labels().get(labels::COMPONENT).is_some_and(|part| part == labels::CHECKPOINT)
 }
 
-/// The stream a child belongs to, by label: checkpoint and archive claim have no owner reference.
-pub fn parent<K: Resource>(object: &K) -> Option<ObjectRef<Observed>> {
-    let stream = object.labels().get(labels::STREAM)?;
-    Some(ObjectRef::new(stream).within(object.meta().namespace.as_deref()?))
+/// The stream a child belongs to.
+pub fn parent<K: Resource + OfStream>(object: &K) -> Option<ObjectRef<Observed>> {
+    Some(ObjectRef::new(object.stream()?).within(object.meta().namespace.as_deref()?))
 }
 
 #[cfg(test)]

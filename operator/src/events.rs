@@ -4,7 +4,8 @@
 //! fault that lasts for hours is one event and not one per retry.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -39,7 +40,8 @@ pub struct Notice {
 pub struct Events {
     client: Client,
     reporter: Reporter,
-    said: Mutex<HashMap<(String, String), String>>,
+    /// By UID: topics and what was last said on each, as hashes.
+    said: Mutex<HashMap<String, Vec<(u64, u64)>>>,
 }
 
 impl Events {
@@ -78,19 +80,36 @@ impl Events {
     /// Forgets a topic: when its fault comes back, that is news.
     pub fn settle(&self, uid: &str, topic: &str) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.remove(&(uid.to_owned(), topic.to_owned()));
+        if let Some(topics) = said.get_mut(uid) {
+            topics.retain(|(of, _)| *of != hash(topic));
+        }
     }
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.retain(|(of, _), _| of != uid);
+        said.remove(uid);
     }
 
     fn is_news(&self, uid: &str, topic: &str, word: &str) -> bool {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.insert((uid.to_owned(), topic.to_owned()), word.to_owned()).as_deref() != Some(word)
+        let topics = said.entry(uid.to_owned()).or_default();
+        let (topic, word) = (hash(topic), hash(word));
+        match topics.iter_mut().find(|(of, _)| *of == topic) {
+            Some((_, last)) => std::mem::replace(last, word) != word,
+            None => {
+                topics.push((topic, word));
+                true
+            }
+        }
     }
+}
+
+/// What was said is only compared, so its hash is kept.
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn shortened(note: &str) -> String {
@@ -138,6 +157,19 @@ mod tests {
             ["made", "evicted"].map(|note| ("POST events".to_owned(), note.into())),
             "the same word again is silence"
         );
+    }
+
+    #[tokio::test]
+    async fn a_word_is_news_once_until_another_is_said_or_the_topic_is_settled() {
+        let api = FakeApi::start(|_| (500, serde_json::Value::Null)).await;
+        let events = Events::new(api.client.clone(), "test");
+        assert!(events.is_news("u", "Ready", "fine") && !events.is_news("u", "Ready", "fine"));
+        assert!(events.is_news("u", "Ready", "bad") && events.is_news("u", "Ready", "fine"));
+        assert!(events.is_news("u", "Gap", "fine") && events.is_news("other", "Ready", "fine"));
+        events.settle("u", "Ready");
+        assert!(events.is_news("u", "Ready", "fine") && !events.is_news("u", "Gap", "fine"));
+        events.forget("u");
+        assert!(events.is_news("u", "Gap", "fine") && !events.is_news("other", "Ready", "fine"));
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Slot {
 
 /// All rows.
 #[derive(Debug, Default)]
-pub struct Kin(Mutex<HashMap<Key, Children>>);
+pub struct Kin(Mutex<HashMap<Key, Box<Children>>>);
 
 /// The watch of one kind of children.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Listing {
 impl Kin {
     /// The children of a stream; its Deployment is not among them.
     pub fn row(&self, key: &Key) -> Children {
-        self.rows().get(key).cloned().unwrap_or_default()
+        self.rows().get(key).map(|row| (**row).clone()).unwrap_or_default()
     }
 
     /// Follows a watch.
@@ -126,7 +126,7 @@ impl Kin {
             let mut rows = self.rows();
             let row = rows.entry(key.clone()).or_default();
             *slot.of(row) = exists.then(|| describe(meta, slot.moves(meta)));
-            if *row == Children::default() {
+            if **row == Children::default() {
                 rows.remove(&key);
             }
         }
@@ -140,11 +140,11 @@ impl Kin {
                     *slot.of(row) = None;
                 }
             }
-            *row != Children::default()
+            **row != Children::default()
         });
     }
 
-    fn rows(&self) -> MutexGuard<'_, HashMap<Key, Children>> {
+    fn rows(&self) -> MutexGuard<'_, HashMap<Key, Box<Children>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@
 //! that hang do not delay the others.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::DefaultHasher},
+    collections::{HashMap, HashSet, VecDeque, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     net::IpAddr,
     sync::Arc,
@@ -13,26 +13,25 @@ use std::{
 };
 
 use crds::worker_status::{Phase, WorkerStatus};
-use kube::ResourceExt;
 use kube_runtime::reflector::ObjectRef;
-use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::{
     answers::{Answer, Key},
     context::Context,
-    controller::build::{ADMIN_PORT, labels},
+    controller::build::ADMIN_PORT,
     status::{lag, voice::STALE_AFTER},
     wake::WakeUps,
-    watched::WatchedPod,
+    watched::{OfStream, WatchedPod},
     worker_client::{self, PollError},
 };
 
 const TICK: Duration = Duration::from_secs(1);
 const USUAL: Duration = Duration::from_secs(5);
 /// Polls that run at once.
-pub const AT_ONCE: usize = 512;
+pub const AT_ONCE: usize = 256;
 /// A pod that does not answer is asked each second for this long.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Ticks between two looks for streams that are gone.
@@ -46,6 +45,12 @@ struct Target {
     in_flight: bool,
     /// What was last told to the controller.
     told: u64,
+}
+
+struct Poll {
+    key: Key,
+    pod_uid: String,
+    ip: IpAddr,
 }
 
 struct Polled {
@@ -62,7 +67,7 @@ pub async fn run(context: Arc<Context>, wake_ups: Arc<WakeUps>, shutdown: Cancel
         wake_ups,
         targets: HashMap::new(),
         streams: HashMap::new(),
-        limit: Arc::new(Semaphore::new(AT_ONCE)),
+        waiting: VecDeque::new(),
     };
     let mut polls: JoinSet<Polled> = JoinSet::new();
     let mut ticks = tokio::time::interval(TICK);
@@ -75,13 +80,15 @@ pub async fn run(context: Arc<Context>, wake_ups: Arc<WakeUps>, shutdown: Cancel
                 if let Ok(polled) = done {
                     poller.take(polled);
                 }
+                poller.start_waiting(&mut polls);
             }
             _ = ticks.tick() => {
                 if count.is_multiple_of(HOUSEKEEPING) {
                     poller.keep_house();
                 }
                 count += 1;
-                poller.start_due(&mut polls);
+                poller.find_due();
+                poller.start_waiting(&mut polls);
             }
         }
     }
@@ -93,11 +100,12 @@ struct Poller {
     targets: HashMap<Key, Target>,
     /// Streams known at the last housekeeping, by UID.
     streams: HashMap<String, Key>,
-    limit: Arc<Semaphore>,
+    /// Polls that are due and wait for one of the others to end: no task and no buffer is made for them before.
+    waiting: VecDeque<Poll>,
 }
 
 impl Poller {
-    fn start_due(&mut self, polls: &mut JoinSet<Polled>) {
+    fn find_due(&mut self) {
         let now = Instant::now();
         let running = self.running();
         self.targets.retain(|key, target| target.in_flight || running.contains_key(key));
@@ -112,9 +120,14 @@ impl Poller {
                 continue;
             }
             target.in_flight = true;
-            let limit = Arc::clone(&self.limit);
+            self.waiting.push_back(Poll { key, pod_uid, ip });
+        }
+    }
+
+    fn start_waiting(&mut self, polls: &mut JoinSet<Polled>) {
+        while polls.len() < AT_ONCE {
+            let Some(Poll { key, pod_uid, ip }) = self.waiting.pop_front() else { return };
             polls.spawn(async move {
-                let _permit = limit.acquire_owned().await;
                 let answer = worker_client::status(ip, ADMIN_PORT).await;
                 Polled { key, pod_uid, answer }
             });
@@ -129,9 +142,7 @@ impl Poller {
                 let Some(key) = stream_of(&pod) else { continue };
                 let reference = ObjectRef::new(&key.1).within(&key.0);
                 let Some(stream) = scope.caches.streams.get(&reference) else { continue };
-                if pod.annotations().get(crds::annotations::OWNER_UID)
-                    != stream.metadata.uid.as_ref()
-                {
+                if pod.owner_uid() != stream.metadata.uid.as_deref() {
                     continue;
                 }
                 let rank = |pod: &WatchedPod| {
@@ -219,8 +230,7 @@ fn new_target(pod_uid: &str, now: Instant) -> Target {
 }
 
 fn stream_of(pod: &WatchedPod) -> Option<Key> {
-    let stream = pod.labels().get(labels::STREAM)?;
-    Some((pod.metadata.namespace.clone()?, stream.clone()))
+    Some((pod.metadata.namespace.clone()?, pod.stream()?.to_owned()))
 }
 
 /// A number that changes when something that a status shows at once changes: everything but the

@@ -6,7 +6,10 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use crds::{annotations::DOMAIN, v1alpha1::BinlogStream};
+use crds::{
+    annotations::{DOMAIN, OWNER_UID, RESTARTED_AT, STREAM_LABEL},
+    v1alpha1::BinlogStream,
+};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -14,7 +17,7 @@ use k8s_openapi::{
         core::v1::{ContainerStatus, Pod, PodStatus},
     },
 };
-use kube::{Resource, api::ObjectMeta};
+use kube::{Resource, ResourceExt, api::ObjectMeta, core::PartialObjectMeta};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 
@@ -116,12 +119,56 @@ pub struct TemplateMetadata {
 pub struct WatchedPod {
     /// Metadata.
     pub metadata: ObjectMeta,
+    /// Its stream and that one's UID, once label and annotation are dropped.
+    #[serde(skip)]
+    of: Option<(Box<str>, Box<str>)>,
     /// Where it runs.
     #[serde(default)]
     pub spec: PodPlace,
     /// Status, as kubelet and scheduler write it.
     #[serde(default)]
     pub status: PodStatus,
+}
+
+impl WatchedPod {
+    /// UID of the stream it was made for.
+    pub fn owner_uid(&self) -> Option<&str> {
+        match &self.of {
+            Some((_, uid)) => Some(uid),
+            None => self.annotations().get(OWNER_UID).map(String::as_str),
+        }
+    }
+}
+
+/// What belongs to a stream.
+pub trait OfStream {
+    /// Name of the stream: checkpoint and archive claim have no owner reference.
+    fn stream(&self) -> Option<&str>;
+}
+
+impl<K> OfStream for PartialObjectMeta<K> {
+    fn stream(&self) -> Option<&str> {
+        stream_label(&self.metadata)
+    }
+}
+
+impl OfStream for WatchedDeployment {
+    fn stream(&self) -> Option<&str> {
+        stream_label(&self.metadata)
+    }
+}
+
+impl OfStream for WatchedPod {
+    fn stream(&self) -> Option<&str> {
+        match &self.of {
+            Some((stream, _)) => Some(stream),
+            None => stream_label(&self.metadata),
+        }
+    }
+}
+
+fn stream_label(metadata: &ObjectMeta) -> Option<&str> {
+    metadata.labels.as_ref()?.get(STREAM_LABEL).map(String::as_str)
 }
 
 /// The part of a pod's spec the operator reads.
@@ -147,6 +194,17 @@ impl Slim for WatchedDeployment {
 impl Slim for WatchedPod {
     fn slim(&mut self) {
         slim_metadata(&mut self.metadata);
+        self.of =
+            self.stream().zip(self.owner_uid()).map(|(stream, uid)| (stream.into(), uid.into()));
+        if self.of.is_some() {
+            // A map of one entry takes as much as all the rest.
+            self.metadata.labels = None;
+            let annotations = self.metadata.annotations.take().map(|mut all| {
+                all.remove(OWNER_UID);
+                all
+            });
+            self.metadata.annotations = annotations.filter(|all| !all.is_empty());
+        }
         self.metadata.owner_references = None;
         let PodStatus { phase, pod_ip, reason, message, conditions, container_statuses, .. } =
             std::mem::take(&mut self.status);
@@ -186,7 +244,7 @@ fn slim_metadata(metadata: &mut ObjectMeta) {
     metadata.managed_fields = None;
     metadata.generate_name = None;
     for map in [&mut metadata.labels, &mut metadata.annotations].into_iter().flatten() {
-        map.retain(|key, _| key.starts_with(DOMAIN));
+        map.retain(|key, _| key.starts_with(DOMAIN) || key == RESTARTED_AT);
     }
 }
 
@@ -224,8 +282,6 @@ stands_for!(WatchedPod, Pod);
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use serde_json::json;
 
@@ -265,7 +321,9 @@ mod tests {
             "metadata": {
                 "name": "orders-worker-1", "generateName": "orders-worker-",
                 "labels": {"binlogstream.io/stream": "orders", "pod-template-hash": "6d"},
-                "annotations": {"binlogstream.io/owner-uid": "u", "example.com/note": "long"},
+                "annotations": {
+                    "binlogstream.io/owner-uid": "u", "example.com/note": "long", RESTARTED_AT: "now",
+                },
             },
             "status": {
                 "phase": "Pending", "podIP": "10.0.0.5", "podIPs": [{"ip": "10.0.0.5"}],
@@ -278,8 +336,10 @@ mod tests {
         }))
         .unwrap();
         pod.slim();
-        let kept = |map: &Option<BTreeMap<String, String>>| map.clone().unwrap_or_default().len();
-        assert_eq!((kept(&pod.metadata.labels), kept(&pod.metadata.annotations)), (1, 1));
+        assert_eq!((pod.stream(), pod.owner_uid()), (Some("orders"), Some("u")));
+        assert_eq!(pod.metadata.labels, None);
+        let kept: Vec<_> = pod.metadata.annotations.unwrap_or_default().into_keys().collect();
+        assert_eq!(kept, [RESTARTED_AT], "the worker's restart is told by it");
         let status = pod.status;
         assert_eq!((status.pod_ip.as_deref(), status.pod_ips), (Some("10.0.0.5"), None));
         let conditions: Vec<_> = status.conditions.unwrap().into_iter().map(|c| c.type_).collect();

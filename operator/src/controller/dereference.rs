@@ -17,7 +17,7 @@ use crate::{
     context::Context,
     rollout::record::Notes,
     status::{pod, voice::STALE_AFTER},
-    watched::{Observed, WatchedDeployment, WatchedPod},
+    watched::{Observed, OfStream, WatchedDeployment, WatchedPod},
 };
 
 /// Limit of the one request.
@@ -173,12 +173,11 @@ fn may_write(pod: &WatchedPod, now: Timestamp) -> bool {
 }
 
 fn belongs(pod: &WatchedPod, namespace: &str, stream: &str) -> bool {
-    pod.metadata.namespace.as_deref() == Some(namespace)
-        && pod.labels().get(labels::STREAM).is_some_and(|label| label == stream)
+    pod.metadata.namespace.as_deref() == Some(namespace) && pod.stream() == Some(stream)
 }
 
 fn owner_of(pod: &WatchedPod) -> Option<&str> {
-    pod.annotations().get(crds::annotations::OWNER_UID).map(String::as_str)
+    pod.owner_uid()
 }
 
 /// A child by its metadata.

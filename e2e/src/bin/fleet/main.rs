@@ -128,7 +128,8 @@ fn say(count: usize, since: Instant, what: &str) {
 fn fleets() -> Result<(Vec<usize>, bool)> {
     let Ok(text) = std::env::var("FLEET") else { return Ok((FLEETS.to_vec(), true)) };
     let number = |word: &str| word.trim().parse().context(|| format!("read FLEET={text}"));
-    Ok((text.split(',').map(number).collect::<Result<_>>()?, false))
+    let words = text.split(',').filter(|word| !word.trim().is_empty());
+    Ok((words.map(number).collect::<Result<_>>()?, false))
 }
 
 /// How long a fleet is looked at: as long as the operator waits before it writes a position alone.

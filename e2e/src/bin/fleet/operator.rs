@@ -9,6 +9,7 @@ use e2e::wait::{Look, until};
 use e2e::{Context, Failure, Result, http, release, site};
 use hyper::StatusCode;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::EnvVar;
 use kube::Api;
 
 use crate::stage::Stage;
@@ -42,8 +43,11 @@ impl Operator {
         let container =
             spec.containers.into_iter().next().context(|| "a pod without a container")?;
         let address = SocketAddr::from(([127, 0, 0, 1], site::free_port()?));
+        let plain =
+            |variable: &EnvVar| variable.value.clone().map(|value| (variable.name.clone(), value));
         let mut command = Command::new(site::built("operator")?);
         command
+            .envs(container.env.iter().flatten().filter_map(plain))
             .args(container.args.unwrap_or_default())
             .env("KUBECONFIG", &stage.operator)
             .env("POD_NAMESPACE", release::NAMESPACE)
