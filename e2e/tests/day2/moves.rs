@@ -87,6 +87,14 @@ async fn a_worker_leaves_a_lost_node_and_a_deleted_one() -> Result<()> {
     runs_on(&stream, SecondNode::NAME).await?;
     let mut done = workload::large(&stage.server, 100, 100).await?;
     stream.archived_all_of(&stage.server, ARCHIVED).await?;
+    // Of a pod that never was ready the control plane takes nothing away when its node is lost.
+    until("its node calls the pod ready", SETTLED, || async {
+        let conditions = stream.pod().await?.status.and_then(|status| status.conditions);
+        let ready =
+            conditions.iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
+        Ok::<_, Failure>(Look::holds(ready, || format!("{conditions:?}")))
+    })
+    .await?;
     let (before, old) = (worker(&stream).await?, stream.pod().await?);
     let name = old.metadata.name.clone().unwrap_or_default();
 

@@ -107,11 +107,17 @@ async fn edits_of_what_is_ours_are_taken_back_and_what_is_not_ours_stays() -> Re
     subject.kubectl("annotate deployment drift-worker example.com/team=shop").await?;
     subject.kubectl("label deployment drift-worker cost-centre=7").await?;
     subject.kubectl("set env deployment/drift-worker THEIRS=yes").await?;
+    until("its pod has the variable", SETTLED, || async {
+        let found = subject.deployment().await?;
+        Ok::<_, Failure>(Look::holds(is_ready(&found), || format!("{:?}", found.status)))
+    })
+    .await?;
     let pod = subject.stream.pod().await?.uid();
     subject.kubectl("rollout restart deployment drift-worker").await?;
     until("another pod has come", SETTLED, || async {
-        let now = subject.stream.pod().await?.uid();
-        Ok::<_, Failure>(Look::holds(now != pod, || format!("{now:?}")))
+        let now: Vec<_> = subject.stream.pods().await?.iter().map(ResourceExt::uid).collect();
+        let another = !now.is_empty() && !now.contains(&pod);
+        Ok::<_, Failure>(Look::holds(another, || format!("{now:?}")))
     })
     .await?;
     throughout("what is not ours stays", WHILE, || async {
