@@ -22,6 +22,7 @@ use e2e::wait::{Look, throughout, until};
 use e2e::{Context, Failure, Result, http, workload};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use tokio::sync::Mutex;
 
@@ -131,7 +132,8 @@ impl Fleet {
     /// Waits until the rollout of a tag is halted, and gives those it touched and those it did not.
     async fn halted(&self, tag: &str) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
         until("the rollout is halted", ROLLED, || async {
-            let touched = self.workers().await?.with(tag);
+            let workers = self.workers().await?;
+            let (touched, noted) = (workers.with(tag), workers.names(is_noted));
             let said = self.reconciling().await?;
             let left: BTreeSet<_> = said
                 .iter()
@@ -140,8 +142,10 @@ impl Fleet {
                 })
                 .map(|(name, ..)| name.clone())
                 .collect();
-            let all_told = touched.len() >= MOST_FAILURES && touched.len() + left.len() == STREAMS;
-            let seen = || format!("touched {touched:?}; {said:?}");
+            let all_told = touched.len() >= MOST_FAILURES
+                && touched == noted
+                && touched.len() + left.len() == STREAMS;
+            let seen = || format!("touched {touched:?}, noted {noted:?}; {said:?}");
             Ok::<_, Failure>(Look::from_option(
                 (all_told && touched.is_disjoint(&left)).then(|| (touched.clone(), left.clone())),
                 seen,
@@ -202,7 +206,7 @@ impl Workers {
     }
 
     fn rolling_to(&self, tag: &str) -> BTreeSet<String> {
-        self.with(tag).intersection(&self.unready()).cloned().collect()
+        self.with(tag).intersection(&self.names(is_rolling)).cloned().collect()
     }
 
     fn unready(&self) -> BTreeSet<String> {
@@ -218,11 +222,30 @@ fn image(deployment: &Deployment) -> String {
 
 /// Whether the one pod it asks for is made from its newest template, and ready.
 fn is_ready(deployment: &Deployment) -> bool {
+    is_observed(deployment) && has_its_pod(deployment)
+}
+
+/// Whether it is replaced by the operator. Taking the note of that off is a generation as well, of which the status
+/// does not tell for a moment.
+fn is_rolling(deployment: &Deployment) -> bool {
+    !has_its_pod(deployment) || (is_noted(deployment) && !is_observed(deployment))
+}
+
+/// Whether the operator has noted that it replaces the pod and has not seen the end of it.
+fn is_noted(deployment: &Deployment) -> bool {
+    deployment.annotations().contains_key("binlogstream.io/roll")
+}
+
+/// Whether the status is of the newest generation.
+fn is_observed(deployment: &Deployment) -> bool {
+    let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
+    observed >= deployment.metadata.generation
+}
+
+/// Whether the status tells of one pod, which is made from the template that was observed, and ready.
+fn has_its_pod(deployment: &Deployment) -> bool {
     let status = deployment.status.clone().unwrap_or_default();
-    status.observed_generation >= deployment.metadata.generation
-        && status.updated_replicas == Some(1)
-        && status.ready_replicas == Some(1)
-        && status.replicas == Some(1)
+    [status.updated_replicas, status.ready_replicas, status.replicas].iter().all(|n| *n == Some(1))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,6 @@
 //! One stream whose objects are edited and deleted by hand.
 
 use k8s_openapi::api::core::v1::{ConfigMap, EnvVar, Service};
-use kube::ResourceExt;
 use serde_json::json;
 
 use super::*;
