@@ -61,10 +61,28 @@ func runLua(program string) error {
 			return err
 		}
 	}
+	if err := openClock(state); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	state.SetContext(ctx)
 	return state.DoString(program)
+}
+
+// openClock leaves of the library about the system what Argo CD leaves of it: the time.
+func openClock(state *lua.LState) error {
+	open := lua.P{Fn: state.NewFunction(lua.OpenOs), NRet: 1, Protect: true}
+	if err := state.CallByParam(open, lua.LString(lua.OsLibName)); err != nil {
+		return err
+	}
+	whole, clock := state.Get(-1), state.NewTable()
+	state.Pop(1)
+	for _, name := range []string{"time", "date"} {
+		clock.RawSetString(name, state.GetField(whole, name))
+	}
+	state.SetGlobal(lua.OsLibName, clock)
+	return nil
 }
 
 // judge takes the expressions for the object's kind out of a file of Kustomizations.
