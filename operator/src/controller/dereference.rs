@@ -141,7 +141,7 @@ fn leaving(
             && other.metadata.deletion_timestamp.is_some()
             && other.metadata.uid.as_deref() != chosen
     };
-    caches.pods.state_filter(leaving).pop()
+    caches.pods_of(namespace, stream).into_iter().find(|other| leaving(other))
 }
 
 /// The name of a pod of an older stream of this name that may still write. Two are not waited for: one whose
