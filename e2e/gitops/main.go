@@ -61,28 +61,24 @@ func runLua(program string) error {
 			return err
 		}
 	}
-	if err := openClock(state); err != nil {
-		return err
-	}
+	state.PreloadModule(lua.OsLibName, clock)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	state.SetContext(ctx)
 	return state.DoString(program)
 }
 
-// openClock leaves of the library about the system what Argo CD leaves of it: the time.
-func openClock(state *lua.LState) error {
-	open := lua.P{Fn: state.NewFunction(lua.OpenOs), NRet: 1, Protect: true}
-	if err := state.CallByParam(open, lua.LString(lua.OsLibName)); err != nil {
-		return err
-	}
-	whole, clock := state.Get(-1), state.NewTable()
-	state.Pop(1)
+// clock is what Argo CD gives a script that requires "os": the time. There is no global of that name.
+func clock(state *lua.LState) int {
+	whole := lua.NewState(lua.Options{SkipOpenLibs: true})
+	defer whole.Close()
+	lua.OpenOs(whole)
+	told := map[string]lua.LGFunction{}
 	for _, name := range []string{"time", "date"} {
-		clock.RawSetString(name, state.GetField(whole, name))
+		told[name] = whole.GetField(whole.GetGlobal(lua.OsLibName), name).(*lua.LFunction).GFunction
 	}
-	state.SetGlobal(lua.OsLibName, clock)
-	return nil
+	state.Push(state.SetFuncs(state.NewTable(), told))
+	return 1
 }
 
 // judge takes the expressions for the object's kind out of a file of Kustomizations.
