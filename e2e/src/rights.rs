@@ -96,12 +96,12 @@ pub const ROWS: [Row; 33] = [
 pub fn markdown() -> String {
     let cell =
         |verbs: &str| if verbs.is_empty() { "none".to_owned() } else { verbs.replace(' ', ", ") };
-    let mut text = "| Resource | Operator, where it handles streams | Worker, in its namespace |\n|---|---|---|\n".to_owned();
-    for Row { resource, name, operator, worker } in &ROWS {
+    let head = "| Resource | Operator, where it handles streams | Worker, in its namespace |\n|---|---|---|\n";
+    let line = |Row { resource, name, operator, worker }: &Row| {
         let whose = if name.is_some() { ", its own checkpoint" } else { "" };
-        text += &format!("| `{resource}`{whose} | {} | {} |\n", cell(operator), cell(worker));
-    }
-    text
+        format!("| `{resource}`{whose} | {} | {} |\n", cell(operator), cell(worker))
+    };
+    std::iter::once(head.to_owned()).chain(ROWS.iter().map(line)).collect()
 }
 
 /// What the authorizer answers otherwise than the table: the operator's account in namespaces that it handles and in

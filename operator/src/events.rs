@@ -95,13 +95,11 @@ impl Events {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let topics = said.entry(uid.to_owned()).or_default();
         let (topic, word) = (hash(topic), hash(word));
-        match topics.iter_mut().find(|(of, _)| *of == topic) {
-            Some((_, last)) => std::mem::replace(last, word) != word,
-            None => {
-                topics.push((topic, word));
-                true
-            }
+        if let Some((_, last)) = topics.iter_mut().find(|(of, _)| *of == topic) {
+            return std::mem::replace(last, word) != word;
         }
+        topics.push((topic, word));
+        true
     }
 }
 

@@ -52,8 +52,12 @@ impl Peers {
         let Some(key) = index.note(stream) else { return Vec::new() };
         let mut found = BTreeSet::new();
         if let Some(Taken { root, id }) = index.taken.get(&key) {
-            root.iter().for_each(|root| index.overlapping(root, &mut found));
-            id.iter().for_each(|id| found.extend(index.holders(*id)));
+            if let Some(root) = root {
+                index.overlapping(root, &mut found);
+            }
+            if let Some(id) = id {
+                found.extend(index.holders(*id));
+            }
         }
         // The first of the ids it may be allotted that nobody else holds ends the search.
         let uid = stream.metadata.uid.as_deref().unwrap_or_default();
@@ -73,7 +77,9 @@ impl Peers {
         let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<_> =
             index.taken.keys().filter(|key| !is_known(key)).map(Arc::clone).collect();
-        gone.iter().for_each(|key| index.forget(key));
+        for key in gone {
+            index.forget(&key);
+        }
     }
 }
 

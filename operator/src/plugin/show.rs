@@ -72,15 +72,15 @@ pub(super) fn one(stream: &BinlogStream, now: Timestamp) -> String {
     if stale {
         text.push_str("\nThe newest change of the specification is not taken up yet.\n");
     }
-    section(&mut text, "What is wrong", faults(status, now));
-    section(&mut text, "Gaps", gaps(&name, status));
-    section(&mut text, "Tables that stand still", stopped(status));
-    section(&mut text, "Where it is", facts(status));
-    section(&mut text, "Last action", action(status).into_iter().collect());
+    section(&mut text, "What is wrong", &faults(status, now));
+    section(&mut text, "Gaps", &gaps(&name, status));
+    section(&mut text, "Tables that stand still", &stopped(status));
+    section(&mut text, "Where it is", &facts(status));
+    section(&mut text, "Last action", action(status).as_slice());
     text
 }
 
-fn section(text: &mut String, title: &str, lines: Vec<String>) {
+fn section(text: &mut String, title: &str, lines: &[String]) {
     if lines.is_empty() {
         return;
     }
@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    fn stream(name: &str, status: Value) -> BinlogStream {
+    fn stream(name: &str, status: &Value) -> BinlogStream {
         let whole = json!({
             "apiVersion": "binlogstream.io/v1alpha1", "kind": "BinlogStream",
             "metadata": {"name": name, "namespace": "shop", "generation": 2},
@@ -221,7 +221,7 @@ mod tests {
         };
         stream(
             "stock",
-            json!({
+            &json!({
                 "observedGeneration": 2, "reason": "AuthFailed", "gapCount": 3, "openGapCount": 1,
                 "conditions": [
                     condition("Ready", "False", "AuthFailed", "check the password"),
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_line_has_the_words_of_kubectl_get() {
-        let fresh = stream("fresh", Value::Null);
+        let fresh = stream("fresh", &Value::Null);
         assert_eq!(
             table(&[broken(), fresh], true),
             "NAMESPACE   NAME    READY   STATUS       LAG   ARCHIVED    GAPS\n\
@@ -277,8 +277,8 @@ mod tests {
 
     #[test]
     fn a_status_of_an_older_specification_is_said_to_be_one() {
-        let old = stream("old", json!({"observedGeneration": 1}));
+        let old = stream("old", &json!({"observedGeneration": 1}));
         assert!(one(&old, Timestamp::now()).contains("is not taken up yet"));
-        assert!(one(&stream("new", Value::Null), Timestamp::now()).contains("no operator"));
+        assert!(one(&stream("new", &Value::Null), Timestamp::now()).contains("no operator"));
     }
 }

@@ -113,6 +113,10 @@ impl Conductor {
         rolled
             .iter()
             .filter_map(|deployment| {
+                // One without a pod (a stream that was refused and stopped in the middle) takes no place.
+                if deployment.spec.replicas == Some(0) {
+                    return None;
+                }
                 let meta = &deployment.metadata;
                 let roll = Notes::read(meta.annotations.as_ref())?.roll?;
                 let reference = crate::caches::parent(&**deployment)?;

@@ -35,7 +35,7 @@ pub const MAX_STINTS: usize = 64;
 /// Acknowledged gaps kept in the state.
 pub const MAX_ACKNOWLEDGED: usize = 16;
 /// Consents kept in the state.
-pub const MAX_CONSENTS: usize = 16;
+pub const MAX_CONSENTS: usize = 256;
 
 /// What the log means up to entry `n`.
 #[derive(Clone, Debug, PartialEq)]

@@ -23,7 +23,7 @@ use super::aim::{self, Missed};
 use super::beginning::executed_before;
 use super::decide::Plan;
 use super::line::Line;
-use super::opening::gap_id;
+use super::opening::{behind_a_gap, gap_id};
 use super::request::{answer, consent, refuse};
 use super::switch::{held, seen, unseen};
 use crate::fault::Fault;
@@ -52,10 +52,15 @@ impl Line<'_, '_> {
             Plan::Fresh => Some("nothing was archived yet, the stream begins where start leads"),
         };
         if let Some(why) = elsewhere {
-            refuse(self.session.board, request, why.to_owned());
-            return Ok(None);
+            return Ok(self.turn_down(request, why.to_owned()));
         }
         let state = self.committer.durable().borrow().state.clone();
+        if state.facts.raw.is_none() {
+            // Without raw bytes behind a new position no resume could tell that it is the right one.
+            let why = "the raw archive is switched off (archive.raw.enabled): without it no position can be \
+                       proven after a crash; switch it on, or begin a new stream";
+            return Ok(self.turn_down(request, why.to_owned()));
+        }
         let start = match &request.target {
             Some(target) => target.as_start(),
             None => self.config.start.clone(),
@@ -63,8 +68,7 @@ impl Line<'_, '_> {
         let aim = match (aim::find(&start, identity, control, settings).await, &request.target) {
             (Ok(aim), _) => aim,
             (Err(Missed::Nowhere(why)), Some(_)) => {
-                refuse(self.session.board, request, why);
-                return Ok(None);
+                return Ok(self.turn_down(request, why));
             }
             (Err(missed), _) => return Err(missed.waits("start").into()),
         };
@@ -74,7 +78,13 @@ impl Line<'_, '_> {
             None => FilePosition { offset: 0, ..aim },
         };
         let Some(stands) = furthest(&state) else { return Ok(None) };
-        if aim.cmp_in_lineage(&stands) == Some(Ordering::Greater) {
+        let Some(order) = aim.cmp_in_lineage(&stands) else {
+            let why = format!(
+                "{aim} and {stands}, where the archive stands, are files of different names"
+            );
+            return Ok(self.turn_down(request, why));
+        };
+        if order == Ordering::Greater {
             return self.forward(request, otherwise, aim, settings, &state).await.map(Some);
         }
         if request.target.is_some() {
@@ -82,10 +92,16 @@ impl Line<'_, '_> {
                 "{aim} is not ahead of {stands}, where the archive stands: nothing rewinds a cursor; to have \
                  older binlog files again set spec.start to them and use reset-checkpoint"
             );
-            refuse(self.session.board, request, why);
-            return Ok(None);
+            return Ok(self.turn_down(request, why));
         }
         self.begin_again(request, &aim, stands, identity, &state).await.map(Some)
+    }
+
+    /// Refused, and not tried again by a later session of this process.
+    fn turn_down(&mut self, request: &CheckpointRequest, why: String) -> Option<ResumePoint> {
+        refuse(self.session.board, request, why);
+        self.session.memory.asked = None;
+        None
     }
 
     /// Passes what lies between.
@@ -103,13 +119,12 @@ impl Line<'_, '_> {
             }
             _ => None,
         };
-        let missing = match within {
-            Some(_) => None,
-            None => {
-                self.known_tables(&FilePosition::new(&aim.file, 0), false).await?;
-                let before = executed_before(settings, state.flavor(), &aim.file).await?;
-                before.and_then(|before| unseen(&before, &state.gtid))
-            }
+        let missing = if within.is_some() {
+            None
+        } else {
+            self.known_tables(&FilePosition::new(&aim.file, 0), false).await?;
+            let before = executed_before(settings, state.flavor(), &aim.file).await?;
+            before.and_then(|before| unseen(&before, &state.gtid))
         };
         let (Some(from), Some(lineage)) = (state.resume(), state.lineage()) else {
             return Err(Fault::archive(Reason::InternalError, "the archive has no position").into());
@@ -119,8 +134,13 @@ impl Line<'_, '_> {
             None => Reason::CheckpointReset,
         };
         let given = consent(request, &self.config.consents);
+        // A gap that the stream waited at is the beginning of this one.
+        let waited =
+            state.facts.gaps.iter().find(|gap| {
+                gap.phase == GapPhase::Detected && gap.from.position() == from.position()
+            });
         let body = GapBody {
-            id: gap_id(state),
+            id: waited.map_or_else(|| gap_id(state), |gap| gap.id.clone()),
             phase: GapPhase::Passed,
             reason: reason.as_str().to_owned(),
             from: from.clone(),
@@ -137,14 +157,13 @@ impl Line<'_, '_> {
         );
         tracing::warn!(gap = body.id, from = %from, to = %aim, by = body.by, "checkpoint moved forward");
         // Raw goes on behind the same event.
-        let last =
-            state.facts.at.as_ref().filter(|_| within.is_some() && state.facts.raw.is_some());
+        let last = state.facts.at.as_ref().filter(|_| within.is_some());
         let tail = last.and_then(|at| at.tail.clone());
         let entry = Body { tail, ..Body::gap(body, missing, vec![given]) };
         self.log(self.committer.append(entry).await)?;
         let mut resume = match within {
             Some(resume) => (**resume).clone(),
-            None => self.behind_a_gap(state, &aim.file)?,
+            None => behind_a_gap(state, &aim.file)?,
         };
         if within.is_some() {
             resume.tables.described = self.known_tables(&resume.at, true).await?;

@@ -1,5 +1,6 @@
 //! The first entries of a session: the lineage, the gap, whatever must stand in the log before the first dump.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use archive::entry::{
@@ -198,28 +199,7 @@ impl Line<'_, '_> {
             );
         }
         self.session.memory.gap_seen = None;
-        self.behind_a_gap(&state, oldest)
-    }
-
-    /// Where the stint goes on behind a gap: at the head of a file, which says what was executed before it.
-    pub(super) fn behind_a_gap(
-        &self,
-        state: &State,
-        file: &str,
-    ) -> Result<ResumePoint, SessionEnd> {
-        let stint = state.facts.lineages.last();
-        let held = stint.map(|stint| held_back(state.flavor(), stint)).transpose()?.flatten();
-        Ok(ResumePoint {
-            at: FilePosition::new(file, 0),
-            tail: None,
-            format_time: None,
-            changes_from: None,
-            held,
-            executed: None,
-            prepared: PreparedSet::of(&state.facts.xa),
-            next_file: None,
-            tables: Tables::default(),
-        })
+        behind_a_gap(&state, oldest)
     }
 
     /// Waits until `onGap` or a person lets the stream go over the gap.
@@ -256,4 +236,24 @@ impl Line<'_, '_> {
             }
         }
     }
+}
+/// Where the stint goes on behind a gap: at the head of a file, which says what was executed before it. Row changes go on
+/// where they stand, if that is further.
+pub(super) fn behind_a_gap(state: &State, file: &str) -> Result<ResumePoint, SessionEnd> {
+    let at = FilePosition::new(file, 0);
+    let stint = state.facts.lineages.last();
+    let held = stint.map(|stint| held_back(state.flavor(), stint)).transpose()?.flatten();
+    let told = state.facts.changes.as_ref().map(Point::position);
+    let changes_from = told.filter(|told| told.cmp_in_lineage(&at) == Some(Ordering::Greater));
+    Ok(ResumePoint {
+        at,
+        tail: None,
+        format_time: None,
+        changes_from,
+        held,
+        executed: None,
+        prepared: PreparedSet::of(&state.facts.xa),
+        next_file: None,
+        tables: Tables::default(),
+    })
 }

@@ -183,7 +183,7 @@ mod tests {
         })
     }
 
-    fn lineage(n: u64, consents: Value) -> Value {
+    fn lineage(n: u64, consents: &Value) -> Value {
         json!({
             "format": 1, "archive": ARCHIVE, "n": n, "epoch": n, "kind": "lineage",
             "time": "2026-01-01T00:00:00Z", "writer": {"instance": "one", "version": "0.1.0"},
@@ -234,7 +234,7 @@ mod tests {
             matches!(stands(&store, &state, other).await, Standing::Void(_)),
             "another archive"
         );
-        let (store, state) = log(vec![claim(0, 1), lineage(1, json!([])), claim(2, 2)]).await;
+        let (store, state) = log(vec![claim(0, 1), lineage(1, &json!([])), claim(2, 2)]).await;
         let Standing::Void(why) = stands(&store, &state, &of(0)).await else { panic!("it moved") };
         assert!(why.contains("entry 1") && why.contains(&of(2)), "{why}");
         assert_eq!(stands(&store, &state, &of(1)).await, Standing::Holds);
@@ -245,11 +245,11 @@ mod tests {
         let value = format!("{ARCHIVE}@0");
         let used = |kind: &str| json!([{"kind": kind, "value": value, "by": "annotation"}]);
         let entries =
-            vec![claim(0, 1), claim(1, 2), lineage(2, used("resetCheckpoint")), claim(3, 3)];
+            vec![claim(0, 1), claim(1, 2), lineage(2, &used("resetCheckpoint")), claim(3, 3)];
         let (store, state) = log(entries).await;
         let done = stands(&store, &state, &value).await;
         assert!(matches!(done, Standing::Done(2, _)), "{done:?}");
-        let (store, state) = log(vec![claim(0, 1), lineage(1, used("setCheckpoint"))]).await;
+        let (store, state) = log(vec![claim(0, 1), lineage(1, &used("setCheckpoint"))]).await;
         let other = stands(&store, &state, &value).await;
         assert!(matches!(other, Standing::Void(_)), "it was another request: {other:?}");
     }

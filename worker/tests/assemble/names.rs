@@ -297,7 +297,7 @@ fn questions_that_overlap_put_off_a_cut_no_further_than_to_their_bound() {
         made.group([query("s", "BEGIN"), unnamed, row(1), xid()]);
         // The source has written this when it answers about the table before.
         until.push(made.bytes.len() as u64);
-        let long = inner(binlog::EventType::ROWS_QUERY, &[b'x'; 1 << 20]);
+        let long = inner(binlog::EventType::ROWS_QUERY, &vec![b'x'; 1 << 20]);
         made.group([query("s", "BEGIN"), long, xid()]);
     }
     let mut reading = Reading::of(from_the_start(), 0);

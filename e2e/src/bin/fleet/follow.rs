@@ -29,7 +29,7 @@ where
                 WatchEvent::Bookmark(mark) => version = mark.metadata.resource_version,
                 WatchEvent::Deleted(_) => {}
                 WatchEvent::Error(error) if error.code == GONE => {
-                    FROM_THE_START.clone_into(&mut version)
+                    FROM_THE_START.clone_into(&mut version);
                 }
                 WatchEvent::Error(error) => return Err(Failure::new(format!("watch: {error:?}"))),
             }

@@ -90,17 +90,14 @@ impl<'a> Root<'a> {
 
     /// As one text: a root overlaps another exactly if the text of one begins with that of the other.
     pub fn path(&self) -> String {
-        match self {
-            Root::Bucket { endpoint, bucket, prefix, namespace, stream } => {
-                let store = endpoint.unwrap_or_default().to_ascii_lowercase();
-                let path: String =
-                    parts(prefix, namespace, stream).flat_map(|part| [part, "/"]).collect();
-                format!("s3 {store} {bucket} /{path}")
-            }
-            _ => {
-                let (namespace, claim, ending) = self.claim();
-                format!("claim {namespace} {claim}{ending}/")
-            }
+        if let Root::Bucket { endpoint, bucket, prefix, namespace, stream } = self {
+            let store = endpoint.unwrap_or_default().to_ascii_lowercase();
+            let path: String =
+                parts(prefix, namespace, stream).flat_map(|part| [part, "/"]).collect();
+            format!("s3 {store} {bucket} /{path}")
+        } else {
+            let (namespace, claim, ending) = self.claim();
+            format!("claim {namespace} {claim}{ending}/")
         }
     }
 

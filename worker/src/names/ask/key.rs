@@ -45,7 +45,7 @@ mod tests {
         let columns = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
         let (primary, unique) = (index("PRIMARY", &["b", "a"]), index("u", &["d", "c"]));
         assert_eq!(key(&[], &[]), columns(&[]));
-        assert_eq!(key(&[unique.clone()], &[]), columns(&[]), "it can hold NULL");
+        assert_eq!(key(std::slice::from_ref(&unique), &[]), columns(&[]), "it can hold NULL");
         assert_eq!(key(&[primary, unique.clone()], &["a", "b"]), columns(&["b", "a"]));
         assert_eq!(key(&[index("n", &["e"]), unique], &["c", "d"]), columns(&["d", "c"]));
         let expression = ("x".to_owned(), vec![None]);
