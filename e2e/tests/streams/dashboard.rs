@@ -14,7 +14,9 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(10);
 /// Long enough for a rate of two scrapes.
-const SCRAPED: Duration = Duration::from_secs(60);
+const SCRAPED: Duration = Duration::from_secs(120);
+/// In seconds.
+const MONTH: u32 = 30 * 24 * 3600;
 const RULES: &str = "charts/binlog-operator/monitoring/alerts.yaml";
 const DASHBOARD: &str = "charts/binlog-operator/monitoring/dashboard.json";
 
@@ -101,7 +103,10 @@ fn queries() -> Result<Vec<(String, String)>> {
 async fn every_query_of_the_dashboard_has_an_answer_and_no_alert_fires_for_a_stream_that_is_well()
 -> Result<()> {
     let cluster = installed().await?;
-    let (server, s3) = stage(ServerKind::MySql97).await?;
+    // Else it purges nothing by age, and there is no headroom to show.
+    let server = Server::builder(ServerKind::MySql97).option("binlog_expire_logs_seconds", MONTH);
+    let (server, s3) = (server.start().await?, S3::start().await?);
+    workload::prepare(&server).await?;
     let stream = StreamResource::new(cluster, "dashboard", &server, &s3).await?;
     stream.create().await?;
     stream.ready().await?;
