@@ -1,6 +1,7 @@
 //! Mutation-based fuzzing on the stable toolchain: targets, their corpora, and what must hold.
 
 mod mutate;
+mod watch;
 mod work;
 
 use std::path::Path;
@@ -8,11 +9,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use watch::Limits;
 use work::{Finding, Work};
 
 const SECONDS: u64 = 10;
-/// An input that takes longer by the clock, all targets running at once, hangs.
-const HANG: Duration = Duration::from_secs(20);
+/// An input that takes longer hangs.
+const LIMITS: Limits =
+    Limits { computing: Duration::from_secs(20), waiting: Duration::from_mins(15) };
 
 /// Memory that a target may hold at a time: `base + factor * length of the input`, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +83,7 @@ struct Settings {
     time: Duration,
     seed: u64,
     only: Option<String>,
-    hang: Duration,
+    limits: Limits,
 }
 
 impl Settings {
@@ -90,7 +93,7 @@ impl Settings {
             time: Duration::from_secs(number("FUZZ_SECONDS").unwrap_or(SECONDS)),
             seed: number("FUZZ_SEED").unwrap_or(1),
             only: std::env::var("FUZZ_TARGET").ok(),
-            hang: HANG,
+            limits: LIMITS,
         }
     }
 }
@@ -123,8 +126,7 @@ fn run_for(mut targets: Vec<Target>, settings: &Settings) -> Result<(), String> 
             }
             Err(RecvTimeoutError::Timeout) => {
                 running.retain(|work| {
-                    let hanging = work.input_older_than(settings.hang);
-                    let finding = hanging.map(|input| {
+                    let finding = work.stuck_at(settings.limits).map(|input| {
                         Finding::new(work.name(), "it does not come to an end".into(), &input)
                     });
                     findings.extend(finding.clone());
@@ -150,7 +152,10 @@ mod tests {
             time: Duration::from_millis(milliseconds),
             seed: 1,
             only: None,
-            hang: Duration::from_secs(1),
+            limits: Limits {
+                computing: Duration::from_millis(500),
+                waiting: Duration::from_secs(60),
+            },
         }
     }
 
@@ -160,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_an_allocation_and_a_hang_are_findings() {
+    fn a_panic_an_allocation_and_an_endless_loop_are_findings() {
         let targets = vec![
             target("sound", |input| outcome(&input.first())),
             target("panics", |input| {
@@ -171,18 +176,32 @@ mod tests {
                 let count = if input.contains(&0xff) { 1 << 20 } else { 0 };
                 std::hint::black_box(vec![1_u8; count]).len() as u64
             }),
-            target("hangs", |input| {
-                while input.is_empty() {
-                    std::thread::park();
-                }
+            target("loops", |input| {
+                let long = Duration::from_secs(5);
+                let thread = watch::Thread::current().expect("this thread");
+                while input.is_empty() && thread.computed().is_some_and(|time| time < long) {}
                 0
             }),
         ];
         let found = run_for(targets, &settings(3_000)).expect_err("three findings");
-        for wanted in ["panics: it panicked", "allocates: it held", "hangs: it does not come"] {
+        for wanted in ["panics: it panicked", "allocates: it held", "loops: it does not come"] {
             assert!(found.contains(wanted), "{wanted} is not in:\n{found}");
         }
         assert!(!found.contains("sound"), "{found}");
+    }
+
+    #[test]
+    fn one_that_waits_for_ever_is_a_finding() {
+        let waits = target("waits", |input| {
+            while input.is_empty() {
+                std::thread::park();
+            }
+            0
+        });
+        let mut settings = settings(3_000);
+        settings.limits.waiting = Duration::from_secs(1);
+        let found = run_for(vec![waits], &settings).expect_err("a finding");
+        assert!(found.contains("waits: it does not come"), "{found}");
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::Target;
 use crate::mutate::Mutator;
-use crate::{HANG, Target};
+use crate::watch::{Limits, Sight, Thread};
 
 /// Inputs that did something new and are mutated in turn, at most.
 const POOL: usize = 4096;
@@ -17,8 +18,11 @@ pub(crate) struct Work {
     target: Target,
     seed: u64,
     time: Duration,
-    /// The input being run, since when.
-    current: Mutex<Option<(Instant, Vec<u8>)>>,
+    thread: OnceLock<Thread>,
+    /// The input being run, and its number.
+    current: Mutex<Option<(u64, Vec<u8>)>>,
+    /// What was last seen from outside.
+    sight: Mutex<Option<Sight>>,
 }
 
 /// How much was run.
@@ -68,26 +72,41 @@ impl fmt::Display for Finding {
 
 impl Work {
     pub(crate) fn new(target: Target, seed: u64, time: Duration) -> Self {
-        Self { target, seed, time, current: Mutex::new(None) }
+        let (thread, current, sight) = (OnceLock::new(), Mutex::new(None), Mutex::new(None));
+        Self { target, seed, time, thread, current, sight }
     }
 
     pub(crate) fn name(&self) -> &'static str {
         self.target.name
     }
 
-    /// The input that has been run for so long.
-    pub(crate) fn input_older_than(&self, limit: Duration) -> Option<Vec<u8>> {
+    /// The input that takes too long, asked now and again from outside.
+    pub(crate) fn stuck_at(&self, limits: Limits) -> Option<Vec<u8>> {
+        let thread = self.thread.get()?;
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, input) = current.as_ref()?;
-        (since.elapsed() > limit).then(|| input.clone())
+        let (number, input) = current.as_ref()?;
+        let mut sight = self.sight.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*sight {
+            Some(seen) if seen.input() == *number => {
+                seen.is_over(limits, thread).then(|| input.clone())
+            }
+            _ => {
+                *sight = Sight::new(*number, thread);
+                None
+            }
+        }
     }
 
     /// The corpus as it is, then mutations until the time is over.
     pub(crate) fn run(&self) -> Result<Report, Finding> {
+        let thread = Thread::current().map_err(|error| {
+            Finding::new(self.target.name, format!("its thread is not known: {error}"), &[])
+        })?;
+        drop(self.thread.set(thread));
         let mut report = Report { corpus: 0, inputs: 0, outcomes: 0, most_bytes: 0 };
         let (mut seen, mut pool) = (HashSet::new(), self.target.corpus.clone());
         for input in &self.target.corpus {
-            let (outcome, bytes) = self.one(input)?;
+            let (outcome, bytes) = self.one(report.corpus as u64, input)?;
             seen.insert(outcome);
             report.corpus += 1;
             report.most_bytes = report.most_bytes.max(bytes);
@@ -100,7 +119,7 @@ impl Work {
             let mut input = pool[mutator.below(pool.len())].clone();
             let other = mutator.below(pool.len());
             mutator.mutate(&mut input, &pool[other]);
-            let (outcome, bytes) = self.one(&input)?;
+            let (outcome, bytes) = self.one(report.corpus as u64 + report.inputs, &input)?;
             report.inputs += 1;
             report.most_bytes = report.most_bytes.max(bytes);
             if seen.insert(outcome) {
@@ -117,10 +136,9 @@ impl Work {
     }
 
     /// What became of one input, and the memory it took.
-    fn one(&self, input: &[u8]) -> Result<(u64, u64), Finding> {
+    fn one(&self, number: u64, input: &[u8]) -> Result<(u64, u64), Finding> {
         let finding = |what: String| Finding::new(self.target.name, what, input);
-        let began = Instant::now();
-        self.set_current(Some((began, input.to_vec())));
+        self.set_current(Some((number, input.to_vec())));
         let mut outcome = Ok(0);
         // Inside, so that what is counted is whole again after a panic.
         let taken = allocation_counter::measure(|| {
@@ -133,13 +151,10 @@ impl Work {
             let (held, length) = (taken.bytes_max, input.len());
             return Err(finding(format!("it held {held} bytes for an input of {length}")));
         }
-        if began.elapsed() > HANG {
-            return Err(finding(format!("it took {} s", began.elapsed().as_secs())));
-        }
         Ok((outcome, taken.bytes_max))
     }
 
-    fn set_current(&self, current: Option<(Instant, Vec<u8>)>) {
+    fn set_current(&self, current: Option<(u64, Vec<u8>)>) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = current;
     }
 }
