@@ -12,7 +12,8 @@ use std::cmp::Ordering;
 use crate::reader::Reader;
 use crate::value::BadValue;
 use crate::value::json;
-use crate::value::text::push_json_str;
+use crate::value::json_text::JsonText;
+use crate::value::text::json_str;
 
 /// The server's own limit.
 const MAX_DEPTH: usize = 100;
@@ -25,7 +26,7 @@ const MISFIT: BadValue = BadValue("its JSON diff does not fit the document befor
 const MALFORMED: BadValue = BadValue("its JSON diff is malformed");
 
 /// Appends the document after `diffs`, which follow each other as (operation, path, value).
-pub(crate) fn apply(before: &str, diffs: &[u8], out: &mut String) -> Result<(), BadValue> {
+pub(crate) fn apply(before: &str, diffs: &[u8], out: &mut JsonText) -> Result<(), BadValue> {
     let mut document = parse(before)?;
     let mut reader = Reader::new(diffs);
     while !reader.is_empty() {
@@ -34,9 +35,9 @@ pub(crate) fn apply(before: &str, diffs: &[u8], out: &mut String) -> Result<(), 
         let path = legs(path)?;
         let value = match operation {
             REPLACE | INSERT => {
-                let mut text = String::new();
+                let mut text = JsonText::default();
                 json::push(reader.lenenc_bytes()?, &mut text)?;
-                Some(parse(&text)?.owned())
+                Some(parse(&text.finish()?)?.owned())
             }
             REMOVE => None,
             _ => return Err(MALFORMED),
@@ -70,16 +71,16 @@ fn legs(path: &str) -> Result<Vec<Leg>, BadValue> {
             continue;
         }
         let member = rest.strip_prefix('.').ok_or(MALFORMED)?;
-        let mut key = String::new();
+        let key;
         if member.starts_with('"') {
             let end = string_end(member).ok_or(MALFORMED)?;
             let (quoted, after) = member.split_at_checked(end).ok_or(MALFORMED)?;
-            push_json_str(&unquoted(quoted)?, &mut key);
+            key = json_str(&unquoted(quoted)?);
             rest = after;
         } else {
             let end = member.find(['.', '[']).unwrap_or(member.len());
             let (name, after) = member.split_at_checked(end).ok_or(MALFORMED)?;
-            push_json_str(name, &mut key);
+            key = json_str(name);
             rest = after;
         }
         legs.push(Leg::Member(key));
@@ -208,30 +209,30 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn push(&self, out: &mut String) {
+    fn push(&self, out: &mut JsonText) {
         match self {
             Self::Scalar(text) => out.push_str(text),
             Self::Array(cells) => {
-                out.push('[');
+                out.push(b'[');
                 for (nth, cell) in cells.iter().enumerate() {
                     if nth > 0 {
-                        out.push(',');
+                        out.push(b',');
                     }
                     cell.push(out);
                 }
-                out.push(']');
+                out.push(b']');
             }
             Self::Object(members) => {
-                out.push('{');
+                out.push(b'{');
                 for (nth, (key, value)) in members.iter().enumerate() {
                     if nth > 0 {
-                        out.push(',');
+                        out.push(b',');
                     }
                     out.push_str(key);
-                    out.push(':');
+                    out.push(b':');
                     value.push(out);
                 }
-                out.push('}');
+                out.push(b'}');
             }
         }
     }
@@ -344,8 +345,9 @@ mod tests {
     }
 
     fn applied(before: &str, diffs: &[Vec<u8>]) -> Result<String, BadValue> {
-        let mut out = String::new();
-        apply(before, &diffs.concat(), &mut out).map(|()| out)
+        let mut out = JsonText::default();
+        apply(before, &diffs.concat(), &mut out)?;
+        out.finish()
     }
 
     const TRUE: Option<&[u8]> = Some(&[4, 1]);

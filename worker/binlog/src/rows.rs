@@ -4,6 +4,7 @@ use crate::event::EventType;
 use crate::plan::{Column, Kind, Plan};
 use crate::reader::{Reader, Short};
 use crate::table_map::{bit, count_bits};
+use crate::value::json_text::JsonText;
 use crate::value::{BadValue, decimal, integer, json, members, temporal, text};
 use crate::{change::Op, inflate, json_diff};
 
@@ -195,8 +196,8 @@ impl Image {
         let nulls = rows.take(count.div_ceil(8)).map_err(|short| (0, short.into()))?;
         self.cells.clear();
         self.cells.resize(columns, Cell::default());
-        self.text.clear();
-        self.text.push('{');
+        let mut out = JsonText::within(std::mem::take(&mut self.text));
+        out.push(b'{');
         let (mut nth, mut nth_json) = (0, 0);
         for (index, (column, cell)) in plan.columns.iter().zip(&mut self.cells).enumerate() {
             let json_index = nth_json;
@@ -217,33 +218,33 @@ impl Image {
                 nth += 1;
                 continue;
             }
-            if self.text.len() > 1 {
-                self.text.push(',');
-            }
-            self.text.push_str(&column.label);
-            let text_start = self.text.len();
+            // The first one without its comma.
+            let label = if out.len() > 1 { &column.label } else { column.label_alone() };
+            out.push_str(label);
+            let text_start = out.len();
             if null {
-                self.text.push_str("null");
+                out.push_str("null");
                 cell.state = CellState::Null;
             } else if let (Some(diffs), Some(old)) = (diffs, old) {
-                push_document(old, diffs, &mut self.text).map_err(|bad| (index, bad))?;
-                let same = self.text.get(text_start..) == Some(old);
+                push_document(old, diffs, &mut out).map_err(|bad| (index, bad))?;
+                let same = out.since(text_start) == old.as_bytes();
                 cell.state = if same { CellState::Unchanged } else { CellState::Value };
             } else if let Some((text, taken)) = before.and_then(|before| before.again(index, rows))
             {
                 rows.take(taken).map_err(|short| (index, short.into()))?;
-                self.text.push_str(text);
+                out.push_str(text);
                 cell.state = CellState::Unchanged;
             } else {
-                push_value(column, rows, &mut self.text, &mut self.inflated)
+                push_value(column, rows, &mut out, &mut self.inflated)
                     .map_err(|bad| (index, bad))?;
                 cell.state = CellState::Value;
             }
             nth += 1;
             cell.bytes = (start, length - rows.len());
-            cell.text = (text_start, self.text.len());
+            cell.text = (text_start, out.len());
         }
-        self.text.push('}');
+        out.push(b'}');
+        self.text = out.finish().map_err(|bad| (0, bad))?;
         Ok(())
     }
 
@@ -275,7 +276,7 @@ pub(crate) fn differs(before: Cell, before_at: &[u8], after: Cell, after_at: &[u
 }
 
 /// The document after its diffs; those of an unchanged column are none.
-fn push_document(before: &str, diffs: &[u8], out: &mut String) -> Result<(), BadValue> {
+fn push_document(before: &str, diffs: &[u8], out: &mut JsonText) -> Result<(), BadValue> {
     if diffs.is_empty() {
         out.push_str(before);
         return Ok(());
@@ -290,7 +291,7 @@ fn push_document(before: &str, diffs: &[u8], out: &mut String) -> Result<(), Bad
 fn push_value(
     column: &Column,
     rows: &mut Reader<'_>,
-    out: &mut String,
+    out: &mut JsonText,
     inflated: &mut Vec<u8>,
 ) -> Result<(), BadValue> {
     match &column.kind {

@@ -21,6 +21,7 @@ pub(crate) mod charset;
 pub(crate) mod decimal;
 pub(crate) mod integer;
 pub(crate) mod json;
+pub(crate) mod json_text;
 pub(crate) mod members;
 mod pages;
 pub(crate) mod temporal;
@@ -48,6 +49,12 @@ const PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
+/// The last two digits of a number.
+#[inline]
+pub(crate) const fn two_digits(number: u32) -> [u8; 2] {
+    PAIRS[(number % 100) as usize]
+}
+
 /// A few ASCII characters on the stack.
 pub(crate) struct Ascii<const N: usize> {
     bytes: [u8; N],
@@ -65,6 +72,15 @@ impl<const N: usize> Ascii<N> {
         if let Some(slot) = self.bytes.get_mut(self.length) {
             *slot = byte;
             self.length += 1;
+        }
+    }
+
+    /// The first `length` of some characters.
+    #[inline]
+    pub(crate) fn push_some<const M: usize>(&mut self, ascii: [u8; M], length: usize) {
+        if let Some(slots) = self.bytes.get_mut(self.length..self.length + M) {
+            slots.copy_from_slice(&ascii);
+            self.length += length.min(M);
         }
     }
 
@@ -87,10 +103,7 @@ impl<const N: usize> Ascii<N> {
     }
 
     #[inline]
-    pub(crate) fn as_str(&self) -> &str {
-        self.bytes
-            .get(..self.length)
-            .and_then(|bytes| std::str::from_utf8(bytes).ok())
-            .unwrap_or_default()
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
     }
 }

@@ -8,7 +8,7 @@ use crate::event::EventType;
 use crate::group::Group;
 use crate::inflate;
 use crate::query::{self, Query, Statement, TableOp};
-use crate::value::text::push_json_str;
+use crate::value::text::json_str;
 
 /// First words of nearly all statements, which are about no table.
 const OFTEN: [&[u8]; 3] = [b"BEGIN", b"COMMIT", b"SAVEPOINT"];
@@ -125,10 +125,5 @@ impl Whole {
 
 /// `{"schema":"shop","table":"orders"}`.
 fn name_json(name: &TableName) -> String {
-    let mut json = r#"{"schema":"#.to_owned();
-    push_json_str(&name.schema, &mut json);
-    json.push_str(r#","table":"#);
-    push_json_str(&name.table, &mut json);
-    json.push('}');
-    json
+    format!(r#"{{"schema":{},"table":{}}}"#, json_str(&name.schema), json_str(&name.table))
 }

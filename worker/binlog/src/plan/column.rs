@@ -12,7 +12,7 @@ use crate::value::text;
 #[derive(Debug)]
 pub(crate) struct Column {
     pub(crate) name: String,
-    /// `"name":`, escaped for JSON.
+    /// `,"name":`, escaped for JSON.
     pub(crate) label: String,
     pub(crate) kind: Kind,
     wire: ColumnType,
@@ -103,9 +103,7 @@ pub(super) fn compile(
     let mut counters = Counters::default();
     let mut columns = Vec::with_capacity(types.len());
     for (index, (column_type, name)) in types.iter().zip(names).enumerate() {
-        let mut label = String::new();
-        text::push_json_str(name, &mut label);
-        label.push(':');
+        let label = format!(",{}:", text::json_str(name));
         let collation = counters.collation(flavor, column_type.code, optional);
         let kind = counters
             .kind(flavor, *column_type, collation, optional)
@@ -319,6 +317,12 @@ impl Column {
     /// The type in words.
     pub(crate) fn type_name(&self) -> String {
         type_name(self.wire, &self.kind)
+    }
+
+    /// The label of the first column: without the comma.
+    #[inline]
+    pub(crate) fn label_alone(&self) -> &str {
+        self.label.get(1..).unwrap_or_default()
     }
 
     pub(super) fn record(&self) -> ColumnRecord {

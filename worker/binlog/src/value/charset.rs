@@ -5,8 +5,9 @@
 //! (`text_that_is_not_known_exactly_keeps_its_bytes`; all characters of all sets and all collations
 //! are compared with real servers in `e2e/tests/types`).
 
+use super::json_text::JsonText;
 use super::pages::{self, Page};
-use super::text::push_escaped;
+use super::text::{is_plain_ascii, push_escaped};
 use super::wide::{self, Wide};
 
 /// A character set.
@@ -106,8 +107,11 @@ impl Charset {
     /// Appends the text, escaped for JSON. `false`: not every character is known exactly, and what
     /// was appended is to be taken back.
     #[inline]
-    pub(crate) fn push_decoded(self, bytes: &[u8], out: &mut String) -> bool {
+    pub(crate) fn push_decoded(self, bytes: &[u8], out: &mut JsonText) -> bool {
         match self.form {
+            Form::Utf8 | Form::Ascii | Form::Single(_) if is_plain_ascii(bytes) => {
+                out.push_bytes(bytes);
+            }
             Form::Utf8 => match std::str::from_utf8(bytes) {
                 Ok(text) => push_escaped(text, out),
                 Err(_) => return false,
@@ -134,7 +138,7 @@ const fn base(collation: u32) -> u32 {
     }
 }
 
-fn push_ascii(bytes: &[u8], out: &mut String) -> bool {
+fn push_ascii(bytes: &[u8], out: &mut JsonText) -> bool {
     match std::str::from_utf8(bytes) {
         Ok(text) if text.is_ascii() => push_escaped(text, out),
         _ => return false,
@@ -142,7 +146,7 @@ fn push_ascii(bytes: &[u8], out: &mut String) -> bool {
     true
 }
 
-fn push_single(bytes: &[u8], page: &Page, out: &mut String) -> bool {
+fn push_single(bytes: &[u8], page: &Page, out: &mut JsonText) -> bool {
     if push_ascii(bytes, out) {
         return true;
     }
@@ -172,7 +176,7 @@ fn swe7(byte: u8) -> Option<char> {
     })
 }
 
-fn push_utf16(bytes: &[u8], little: bool, surrogates: bool, out: &mut String) -> bool {
+fn push_utf16(bytes: &[u8], little: bool, surrogates: bool, out: &mut JsonText) -> bool {
     let (units, odd) = bytes.as_chunks::<2>();
     let units = units
         .iter()
@@ -183,20 +187,16 @@ fn push_utf16(bytes: &[u8], little: bool, surrogates: bool, out: &mut String) ->
     push_chars(char::decode_utf16(units).map(Result::ok), out)
 }
 
-fn push_utf32(bytes: &[u8], out: &mut String) -> bool {
+fn push_utf32(bytes: &[u8], out: &mut JsonText) -> bool {
     let (units, odd) = bytes.as_chunks::<4>();
     odd.is_empty()
         && push_chars(units.iter().map(|unit| char::from_u32(u32::from_be_bytes(*unit))), out)
 }
 
-fn push_chars(chars: impl Iterator<Item = Option<char>>, out: &mut String) -> bool {
+fn push_chars(chars: impl Iterator<Item = Option<char>>, out: &mut JsonText) -> bool {
     for char in chars {
         let Some(char) = char else { return false };
-        if char.is_ascii() {
-            push_escaped(char.encode_utf8(&mut [0; 4]), out);
-        } else {
-            out.push(char);
-        }
+        push_escaped(char.encode_utf8(&mut [0; 4]), out);
     }
     true
 }
@@ -206,8 +206,9 @@ mod tests {
     use super::*;
 
     fn text(collation: u32, bytes: &[u8]) -> Option<String> {
-        let mut out = String::new();
-        Charset::of(collation).push_decoded(bytes, &mut out).then_some(out)
+        let mut out = JsonText::default();
+        let decoded = Charset::of(collation).push_decoded(bytes, &mut out);
+        decoded.then(|| out.as_str().to_owned())
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! DECIMAL: nine digits to four big-endian bytes, from the point outwards; the first bit is
 //! inverted, and all bits of a negative number are.
 
+use super::json_text::JsonText;
 use super::{Ascii, BadValue};
 use crate::reader::Reader;
 
@@ -14,11 +15,11 @@ pub(crate) fn push_quoted(
     reader: &mut Reader<'_>,
     precision: u8,
     scale: u8,
-    out: &mut String,
+    out: &mut JsonText,
 ) -> Result<(), BadValue> {
-    out.push('"');
+    out.push(b'"');
     push(reader, precision, scale, out)?;
-    out.push('"');
+    out.push(b'"');
     Ok(())
 }
 
@@ -27,7 +28,7 @@ pub(crate) fn push(
     reader: &mut Reader<'_>,
     precision: u8,
     scale: u8,
-    out: &mut String,
+    out: &mut JsonText,
 ) -> Result<(), BadValue> {
     if precision > MAX_PRECISION || scale > precision || precision == 0 {
         return Err(BadValue("its precision does not exist"));
@@ -45,15 +46,17 @@ pub(crate) fn push(
         groups.push(&mut digits, 9)?;
     }
     groups.push(&mut digits, scale % 9)?;
-    let (whole, fraction) = digits.as_str().split_at(whole);
-    let whole = whole.trim_start_matches('0');
     if negative {
-        out.push('-');
+        out.push(b'-');
     }
-    out.push_str(if whole.is_empty() { "0" } else { whole });
+    let (whole, fraction) = digits.as_bytes().split_at_checked(whole).unwrap_or_default();
+    match whole.iter().position(|digit| *digit != b'0') {
+        Some(zeros) => out.push_bytes(whole.get(zeros..).unwrap_or_default()),
+        None => out.push(b'0'),
+    }
     if !fraction.is_empty() {
-        out.push('.');
-        out.push_str(fraction);
+        out.push(b'.');
+        out.push_bytes(fraction);
     }
     Ok(())
 }
@@ -87,11 +90,11 @@ mod tests {
     use super::*;
 
     fn text(bytes: &[u8], precision: u8, scale: u8) -> Result<String, BadValue> {
-        let mut out = String::new();
+        let mut out = JsonText::default();
         let mut reader = Reader::new(bytes);
         push(&mut reader, precision, scale, &mut out)?;
         assert!(reader.is_empty());
-        Ok(out)
+        out.finish()
     }
 
     #[test]

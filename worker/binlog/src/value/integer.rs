@@ -1,6 +1,7 @@
 //! Whole numbers, BIT, YEAR, FLOAT and DOUBLE.
 
 use super::BadValue;
+use super::json_text::JsonText;
 use crate::reader::Reader;
 
 /// An integer of 1, 2, 3, 4 or 8 little-endian bytes.
@@ -9,7 +10,7 @@ pub(crate) fn integer(
     reader: &mut Reader<'_>,
     bytes: u8,
     unsigned: bool,
-    out: &mut String,
+    out: &mut JsonText,
 ) -> Result<(), BadValue> {
     let value = match bytes {
         1 => u64::from(reader.u8()?),
@@ -29,14 +30,14 @@ pub(crate) fn integer(
 }
 
 /// BIT: big-endian bytes, as many as its bits need.
-pub(crate) fn bits(reader: &mut Reader<'_>, bytes: u8, out: &mut String) -> Result<(), BadValue> {
+pub(crate) fn bits(reader: &mut Reader<'_>, bytes: u8, out: &mut JsonText) -> Result<(), BadValue> {
     let value = reader.uint_be(usize::from(bytes))?;
     out.push_str(itoa::Buffer::new().format(value));
     Ok(())
 }
 
 /// YEAR: years since 1900; 0 is the year 0000.
-pub(crate) fn year(reader: &mut Reader<'_>, out: &mut String) -> Result<(), BadValue> {
+pub(crate) fn year(reader: &mut Reader<'_>, out: &mut JsonText) -> Result<(), BadValue> {
     let value = reader.u8()?;
     let year = if value == 0 { 0 } else { 1900 + u16::from(value) };
     out.push_str(itoa::Buffer::new().format(year));
@@ -44,7 +45,7 @@ pub(crate) fn year(reader: &mut Reader<'_>, out: &mut String) -> Result<(), BadV
 }
 
 /// FLOAT.
-pub(crate) fn float(reader: &mut Reader<'_>, out: &mut String) -> Result<(), BadValue> {
+pub(crate) fn float(reader: &mut Reader<'_>, out: &mut JsonText) -> Result<(), BadValue> {
     let value = f32::from_bits(reader.u32()?);
     if !value.is_finite() {
         return Err(BadValue("it is not a finite number"));
@@ -54,11 +55,11 @@ pub(crate) fn float(reader: &mut Reader<'_>, out: &mut String) -> Result<(), Bad
 }
 
 /// DOUBLE.
-pub(crate) fn double(reader: &mut Reader<'_>, out: &mut String) -> Result<(), BadValue> {
+pub(crate) fn double(reader: &mut Reader<'_>, out: &mut JsonText) -> Result<(), BadValue> {
     push_double(f64::from_bits(reader.u64()?), out)
 }
 
-pub(super) fn push_double(value: f64, out: &mut String) -> Result<(), BadValue> {
+pub(super) fn push_double(value: f64, out: &mut JsonText) -> Result<(), BadValue> {
     if !value.is_finite() {
         return Err(BadValue("it is not a finite number"));
     }
@@ -71,9 +72,9 @@ mod tests {
     use super::*;
 
     fn text(bytes: &[u8], unsigned: bool) -> String {
-        let mut out = String::new();
+        let mut out = JsonText::default();
         integer(&mut Reader::new(bytes), bytes.len() as u8, unsigned, &mut out).unwrap();
-        out
+        out.finish().unwrap()
     }
 
     #[test]
@@ -95,23 +96,23 @@ mod tests {
 
     #[test]
     fn years_bits_and_floats() {
-        let mut out = String::new();
+        let mut out = JsonText::default();
         for byte in [0, 1, 255] {
             year(&mut Reader::new(&[byte]), &mut out).unwrap();
-            out.push(' ');
+            out.push(b' ');
         }
         bits(&mut Reader::new(&[0xff; 8]), 8, &mut out).unwrap();
-        out.push(' ');
+        out.push(b' ');
         bits(&mut Reader::new(&[1, 0]), 2, &mut out).unwrap();
-        assert_eq!(out, "0 1901 2155 18446744073709551615 256");
+        assert_eq!(out.as_str(), "0 1901 2155 18446744073709551615 256");
         for value in [0.0, -0.0, 0.1, 1e300, 5e-324, f64::MAX, 2.25] {
-            let mut out = String::new();
+            let mut out = JsonText::default();
             double(&mut Reader::new(&f64::to_bits(value).to_le_bytes()), &mut out).unwrap();
-            assert_eq!(out.parse::<f64>().unwrap().to_bits(), value.to_bits(), "{out}");
+            assert_eq!(out.as_str().parse::<f64>().unwrap().to_bits(), value.to_bits(), "{value}");
         }
-        let mut out = String::new();
+        let mut out = JsonText::default();
         float(&mut Reader::new(&0.1_f32.to_bits().to_le_bytes()), &mut out).unwrap();
-        assert_eq!(out, "0.1");
+        assert_eq!(out.as_str(), "0.1");
         assert!(float(&mut Reader::new(&f32::NAN.to_bits().to_le_bytes()), &mut out).is_err());
     }
 }

@@ -14,6 +14,7 @@
 //! only member is `$json`. Either is wrapped, `{"$json":null}`, so that no two values look the same
 //! (`null_and_what_looks_wrapped_are_wrapped`).
 
+use super::json_text::JsonText;
 use super::text::push_json_str;
 use super::{BadValue, decimal, integer, temporal};
 use crate::reader::Reader;
@@ -40,7 +41,7 @@ const OPAQUE: u8 = 15;
 const WRAPPER: &str = "{\"$json\":";
 
 /// Appends what a column holds: the document, wrapped where it would be taken for something else.
-pub(crate) fn push_column(document: &[u8], out: &mut String) -> Result<(), BadValue> {
+pub(crate) fn push_column(document: &[u8], out: &mut JsonText) -> Result<(), BadValue> {
     let start = out.len();
     push(document, out)?;
     wrap(out, start);
@@ -48,25 +49,25 @@ pub(crate) fn push_column(document: &[u8], out: &mut String) -> Result<(), BadVa
 }
 
 /// Wraps the document that begins at `start` where that is needed.
-pub(crate) fn wrap(out: &mut String, start: usize) {
-    let text = out.get(start..).unwrap_or_default();
-    if text == "null" || looks_wrapped(text) {
+pub(crate) fn wrap(out: &mut JsonText, start: usize) {
+    let text = out.since(start);
+    if text == b"null" || looks_wrapped(text) {
         out.insert_str(start, WRAPPER);
-        out.push('}');
+        out.push(b'}');
     }
 }
 
 /// The document of which a column's text tells.
 pub(crate) fn unwrapped(text: &str) -> &str {
     let inner = text.strip_prefix(WRAPPER).and_then(|rest| rest.strip_suffix('}'));
-    inner.filter(|_| looks_wrapped(text)).unwrap_or(text)
+    inner.filter(|_| looks_wrapped(text.as_bytes())).unwrap_or(text)
 }
 
 /// Whether a text is an object with the only member `$json`.
-fn looks_wrapped(text: &str) -> bool {
-    let Some(value) = text.strip_prefix(WRAPPER) else { return false };
+fn looks_wrapped(text: &[u8]) -> bool {
+    let Some(value) = text.strip_prefix(WRAPPER.as_bytes()) else { return false };
     let (mut depth, mut in_string, mut escaped) = (0_u32, false, false);
-    !value.bytes().any(|byte| {
+    !value.iter().any(|&byte| {
         match byte {
             b'{' | b'[' if !in_string => depth += 1,
             b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
@@ -79,7 +80,7 @@ fn looks_wrapped(text: &str) -> bool {
 }
 
 /// Appends a document as JSON text. No bytes at all is the document `null`.
-pub(crate) fn push(document: &[u8], out: &mut String) -> Result<(), BadValue> {
+pub(crate) fn push(document: &[u8], out: &mut JsonText) -> Result<(), BadValue> {
     let Some((kind, value)) = document.split_first() else {
         out.push_str("null");
         return Ok(());
@@ -90,7 +91,7 @@ pub(crate) fn push(document: &[u8], out: &mut String) -> Result<(), BadValue> {
 }
 
 struct Writer<'o> {
-    out: &'o mut String,
+    out: &'o mut JsonText,
     budget: usize,
 }
 
@@ -167,10 +168,10 @@ impl Writer<'_> {
         let key_bytes = if object { count.checked_mul(width + 2).ok_or(BAD)? } else { 0 };
         let mut values = keys;
         values.take(key_bytes)?;
-        self.out.push(if object { '{' } else { '[' });
+        self.out.push(if object { b'{' } else { b'[' });
         for index in 0..count {
             if index > 0 {
-                self.out.push(',');
+                self.out.push(b',');
             }
             if object {
                 let (offset, length) = (keys.uint(width)? as usize, usize::from(keys.u16()?));
@@ -178,7 +179,7 @@ impl Writer<'_> {
                 let key = bytes.get(offset..end).ok_or(BAD)?;
                 self.pay(key.len())?;
                 push_json_str(std::str::from_utf8(key).map_err(|_| BAD)?, self.out);
-                self.out.push(':');
+                self.out.push(b':');
             }
             let kind = values.u8()?;
             if inlined(kind, large) {
@@ -188,7 +189,7 @@ impl Writer<'_> {
                 self.value(kind, bytes.get(offset..).ok_or(BAD)?, depth + 1)?;
             }
         }
-        self.out.push(if object { '}' } else { ']' });
+        self.out.push(if object { b'}' } else { b']' });
         Ok(())
     }
 
@@ -214,9 +215,9 @@ impl Writer<'_> {
             other => {
                 self.out.push_str("\"base64:type");
                 self.out.push_str(itoa::Buffer::new().format(other));
-                self.out.push(':');
+                self.out.push(b':');
                 push_base64(data, self.out);
-                self.out.push('"');
+                self.out.push(b'"');
                 Ok(())
             }
         }
@@ -242,7 +243,7 @@ fn variable<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], BadValue> {
 }
 
 /// As the server does it, in lines of 76 digits: 57 bytes.
-fn push_base64(data: &[u8], out: &mut String) {
+fn push_base64(data: &[u8], out: &mut JsonText) {
     for (index, line) in data.chunks(57).enumerate() {
         if index > 0 {
             out.push_str("\\n");
@@ -251,16 +252,16 @@ fn push_base64(data: &[u8], out: &mut String) {
     }
 }
 
-fn push_line(data: &[u8], out: &mut String) {
+fn push_line(data: &[u8], out: &mut JsonText) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for chunk in data.chunks(3) {
         let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
         let bits = bits << (8 * (3 - chunk.len()));
         for digit in 0..4 {
             if digit > chunk.len() {
-                out.push('=');
+                out.push(b'=');
             } else {
-                out.push(char::from(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63]));
+                out.push(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63]);
             }
         }
     }
@@ -271,8 +272,9 @@ mod tests {
     use super::*;
 
     fn text(document: &[u8]) -> Result<String, BadValue> {
-        let mut out = String::new();
-        push(document, &mut out).map(|()| out)
+        let mut out = JsonText::default();
+        push(document, &mut out)?;
+        out.finish()
     }
 
     /// A small array of one value per entry; each entry points to `offset`.
@@ -305,8 +307,10 @@ mod tests {
     #[test]
     fn null_and_what_looks_wrapped_are_wrapped() {
         let column = |document: &[u8]| {
-            let mut out = String::from("1,");
-            push_column(document, &mut out).map(|()| out.split_off(2))
+            let mut out = JsonText::default();
+            out.push_str("1,");
+            push_column(document, &mut out)?;
+            out.finish().map(|text| text[2..].to_owned())
         };
         let null = r#"{"$json":null}"#;
         assert_eq!(column(&[]).unwrap(), null);
@@ -321,10 +325,11 @@ mod tests {
             (r#"{"$json":"\\","a":1}"#, false),
             (r#"{"$jso":1}"#, false),
         ] {
-            assert_eq!(looks_wrapped(text), wrapped, "{text}");
-            let mut told = text.to_owned();
+            assert_eq!(looks_wrapped(text.as_bytes()), wrapped, "{text}");
+            let mut told = JsonText::default();
+            told.push_str(text);
             wrap(&mut told, 0);
-            assert_eq!(unwrapped(&told), text);
+            assert_eq!(unwrapped(told.as_str()), text);
         }
     }
 

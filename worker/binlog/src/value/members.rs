@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use super::charset::Charset;
+use super::json_text::JsonText;
 use super::{BadValue, text};
 use crate::reader::Reader;
 
@@ -29,8 +30,9 @@ impl Members {
             if name.is_empty() && members.empty.is_none() {
                 members.empty = Some(index);
             }
-            let mut json = String::new();
+            let mut json = JsonText::default();
             text::push_text(name, charset, &mut json);
+            let json = json.finish().unwrap_or_default();
             let escaped = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
             let is_first = seen.insert(*name);
             members.texts.push(escaped.filter(|_| is_first).map(str::to_owned));
@@ -51,7 +53,7 @@ pub(crate) fn one(
     reader: &mut Reader<'_>,
     bytes: u8,
     members: &Members,
-    out: &mut String,
+    out: &mut JsonText,
 ) -> Result<(), BadValue> {
     let index = reader.uint(usize::from(bytes))?;
     let text = match index.checked_sub(1) {
@@ -59,7 +61,7 @@ pub(crate) fn one(
         None => members.empty.is_none().then_some(""),
     };
     match text {
-        Some(text) => push_quoted(text, out),
+        Some(text) => out.push_quoted(text.as_bytes()),
         None => out.push_str(itoa::Buffer::new().format(index)),
     }
     Ok(())
@@ -70,11 +72,11 @@ pub(crate) fn many(
     reader: &mut Reader<'_>,
     bytes: u8,
     members: &Members,
-    out: &mut String,
+    out: &mut JsonText,
 ) -> Result<(), BadValue> {
     let bits = reader.uint(usize::from(bytes))?;
     let start = out.len();
-    out.push('"');
+    out.push(b'"');
     let mut rest = bits;
     // The servers print nothing for a member that is the empty string, no comma either.
     let has = |index: usize| bits.checked_shr(index as u32).is_some_and(|bits| bits & 1 == 1);
@@ -87,22 +89,16 @@ pub(crate) fn many(
             None => is_told = false,
         }
         if rest != 0 {
-            out.push(',');
+            out.push(b',');
         }
     }
     if is_told {
-        out.push('"');
+        out.push(b'"');
     } else {
         out.truncate(start);
         out.push_str(itoa::Buffer::new().format(bits));
     }
     Ok(())
-}
-
-fn push_quoted(text: &str, out: &mut String) {
-    out.push('"');
-    out.push_str(text);
-    out.push('"');
 }
 
 #[cfg(test)]
@@ -117,33 +113,33 @@ mod tests {
     }
 
     fn all(members: &Members, decode: Decode, count: u8) -> String {
-        let mut out = String::new();
+        let mut out = JsonText::default();
         for value in 0..count {
             decode(&mut Reader::new(&[value]), 1, members, &mut out).unwrap();
-            out.push(' ');
+            out.push(b' ');
         }
-        out
+        out.finish().unwrap()
     }
 
-    type Decode = fn(&mut Reader<'_>, u8, &Members, &mut String) -> Result<(), BadValue>;
+    type Decode = fn(&mut Reader<'_>, u8, &Members, &mut JsonText) -> Result<(), BadValue>;
 
     #[test]
     fn members_by_index_and_by_bit() {
         let names: Vec<String> = (0..64).map(|n| format!("m{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let members = members(&names, LATIN1);
-        let mut out = String::new();
+        let mut out = JsonText::default();
         one(&mut Reader::new(&[0]), 1, &members, &mut out).unwrap();
         one(&mut Reader::new(&[64, 0]), 2, &members, &mut out).unwrap();
         many(&mut Reader::new(&[0; 8]), 8, &members, &mut out).unwrap();
         many(&mut Reader::new(&[5, 0, 0, 0, 0, 0, 0, 0x80]), 8, &members, &mut out).unwrap();
-        assert_eq!(out, r#""""m63""""m0,m2,m63""#);
+        assert_eq!(out.as_str(), r#""""m63""""m0,m2,m63""#);
         assert!(one(&mut Reader::new(&[65]), 1, &members, &mut out).is_err());
     }
 
     #[test]
     fn a_bit_without_a_member_is_refused() {
-        let mut out = String::new();
+        let mut out = JsonText::default();
         assert!(many(&mut Reader::new(&[2]), 1, &members(&["a"], LATIN1), &mut out).is_err());
     }
 

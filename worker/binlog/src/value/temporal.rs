@@ -1,12 +1,13 @@
 //! DATE, TIME, DATETIME and TIMESTAMP, printed as the servers print them (TIMESTAMP in UTC).
 
-use super::{Ascii, BadValue};
+use super::json_text::JsonText;
+use super::{Ascii, BadValue, two_digits};
 use crate::reader::Reader;
 
 type Text = Ascii<40>;
 
 /// DATE: day, month and year in 24 bits, from the lowest.
-pub(crate) fn date(reader: &mut Reader<'_>, out: &mut String) -> Result<(), BadValue> {
+pub(crate) fn date(reader: &mut Reader<'_>, out: &mut JsonText) -> Result<(), BadValue> {
     let packed = reader.u24()?;
     let mut text = Text::new();
     push_date(&mut text, packed >> 9, packed >> 5 & 15, packed & 31);
@@ -18,7 +19,7 @@ pub(crate) fn date(reader: &mut Reader<'_>, out: &mut String) -> Result<(), BadV
 pub(crate) fn datetime(
     reader: &mut Reader<'_>,
     fraction: u8,
-    out: &mut String,
+    out: &mut JsonText,
 ) -> Result<(), BadValue> {
     let packed = reader.uint_be(5)?;
     if packed >> 39 == 0 {
@@ -46,7 +47,7 @@ fn push_packed_datetime(text: &mut Text, packed: u64) {
 pub(crate) fn timestamp(
     reader: &mut Reader<'_>,
     fraction: u8,
-    out: &mut String,
+    out: &mut JsonText,
 ) -> Result<(), BadValue> {
     let seconds = reader.uint_be(4)? as u32;
     let micros = read_fraction(reader, fraction)?;
@@ -55,12 +56,12 @@ pub(crate) fn timestamp(
 }
 
 /// TIMESTAMP as written before MySQL 5.6: the same, little-endian.
-pub(crate) fn old_timestamp(reader: &mut Reader<'_>, out: &mut String) -> Result<(), BadValue> {
+pub(crate) fn old_timestamp(reader: &mut Reader<'_>, out: &mut JsonText) -> Result<(), BadValue> {
     push_timestamp(reader.u32()?, 0, 0, out);
     Ok(())
 }
 
-fn push_timestamp(seconds: u32, micros: u32, fraction: u8, out: &mut String) {
+fn push_timestamp(seconds: u32, micros: u32, fraction: u8, out: &mut JsonText) {
     let mut text = Text::new();
     if seconds == 0 && micros == 0 {
         push_date(&mut text, 0, 0, 0);
@@ -81,7 +82,7 @@ fn push_timestamp(seconds: u32, micros: u32, fraction: u8, out: &mut String) {
 pub(crate) fn time(
     reader: &mut Reader<'_>,
     fraction: u8,
-    out: &mut String,
+    out: &mut JsonText,
 ) -> Result<(), BadValue> {
     let bytes = fraction_bytes(fraction)?;
     let bits = 24 + 8 * bytes;
@@ -100,7 +101,7 @@ pub(crate) fn time(
 }
 
 /// TIME as written before MySQL 5.6: HHMMSS as a decimal number of 24 bits with sign.
-pub(crate) fn old_time(reader: &mut Reader<'_>, out: &mut String) -> Result<(), BadValue> {
+pub(crate) fn old_time(reader: &mut Reader<'_>, out: &mut JsonText) -> Result<(), BadValue> {
     let packed = (reader.u24()? << 8) as i32 >> 8;
     let number = packed.unsigned_abs();
     let mut text = Text::new();
@@ -113,7 +114,7 @@ pub(crate) fn old_time(reader: &mut Reader<'_>, out: &mut String) -> Result<(), 
 }
 
 /// DATETIME as written before MySQL 5.6: YYYYMMDDHHMMSS as a decimal number of 64 bits.
-pub(crate) fn old_datetime(reader: &mut Reader<'_>, out: &mut String) -> Result<(), BadValue> {
+pub(crate) fn old_datetime(reader: &mut Reader<'_>, out: &mut JsonText) -> Result<(), BadValue> {
     let number = reader.u64()?;
     let (date, clock) = (number / 1_000_000, (number % 1_000_000) as u32);
     let date = u32::try_from(date)
@@ -129,7 +130,7 @@ pub(crate) fn old_datetime(reader: &mut Reader<'_>, out: &mut String) -> Result<
 }
 
 /// Values inside a MySQL JSON document: packed in 64 bits with six digits of fraction.
-pub(super) fn packed_time(packed: i64, out: &mut String) {
+pub(super) fn packed_time(packed: i64, out: &mut JsonText) {
     let magnitude = packed.unsigned_abs();
     let clock = (magnitude >> 24) as u32;
     let mut text = Text::new();
@@ -142,7 +143,7 @@ pub(super) fn packed_time(packed: i64, out: &mut String) {
 }
 
 /// As [`packed_time`], for DATE, DATETIME and TIMESTAMP.
-pub(super) fn packed_datetime(packed: i64, only_date: bool, out: &mut String) {
+pub(super) fn packed_datetime(packed: i64, only_date: bool, out: &mut JsonText) {
     let magnitude = packed.unsigned_abs();
     let mut text = Text::new();
     if only_date {
@@ -177,40 +178,38 @@ fn read_fraction(reader: &mut Reader<'_>, fraction: u8) -> Result<u32, BadValue>
     Ok(reader.uint_be(bytes)? as u32 * scale(bytes))
 }
 
+#[inline]
 fn push_date(text: &mut Text, year: u32, month: u32, day: u32) {
-    text.push_digits(year, 4);
-    text.push(b'-');
-    text.push_digits(month, 2);
-    text.push(b'-');
-    text.push_digits(day, 2);
+    let ([a, b], [c, d]) = (two_digits(year / 100), two_digits(year));
+    let ([e, f], [g, h]) = (two_digits(month), two_digits(day));
+    text.push_some([a, b, c, d, b'-', e, f, b'-', g, h], 10);
 }
 
 fn push_time(text: &mut Text, hour: u32, minute: u32, second: u32) {
     if hour > 99 {
         text.push_digits(hour / 100, 1);
     }
-    push_clock(text, hour % 100, minute, second);
+    push_clock(text, hour, minute, second);
 }
 
+#[inline]
 fn push_clock(text: &mut Text, hour: u32, minute: u32, second: u32) {
-    text.push_digits(hour, 2);
-    text.push(b':');
-    text.push_digits(minute, 2);
-    text.push(b':');
-    text.push_digits(second, 2);
+    let ([a, b], [c, d], [e, f]) = (two_digits(hour), two_digits(minute), two_digits(second));
+    text.push_some([a, b, b':', c, d, b':', e, f], 8);
 }
 
+#[inline]
 fn push_fraction(text: &mut Text, micros: u32, digits: u8) {
     if digits > 0 {
-        text.push(b'.');
-        text.push_digits(micros / 10_u32.pow(6 - u32::from(digits.min(6))), usize::from(digits));
+        let ([a, b], [c, d]) = (two_digits(micros / 10_000), two_digits(micros / 100));
+        let [e, f] = two_digits(micros);
+        text.push_some([b'.', a, b, c, d, e, f], 1 + usize::from(digits));
     }
 }
 
-fn quote(text: &Text, out: &mut String) {
-    out.push('"');
-    out.push_str(text.as_str());
-    out.push('"');
+#[inline]
+fn quote(text: &Text, out: &mut JsonText) {
+    out.push_quoted(text.as_bytes());
 }
 
 /// Year, month and day of a day since 1970, by the Gregorian calendar (H. Hinnant's algorithm over
@@ -232,14 +231,14 @@ const fn civil(days: u32) -> (u32, u32, u32) {
 mod tests {
     use super::*;
 
-    type Decode = fn(&mut Reader<'_>, u8, &mut String) -> Result<(), BadValue>;
+    type Decode = fn(&mut Reader<'_>, u8, &mut JsonText) -> Result<(), BadValue>;
 
     fn text(decode: Decode, bytes: &[u8], fraction: u8) -> String {
-        let mut out = String::new();
+        let mut out = JsonText::default();
         let mut reader = Reader::new(bytes);
         decode(&mut reader, fraction, &mut out).unwrap();
         assert!(reader.is_empty());
-        out.trim_matches('"').to_owned()
+        out.as_str().trim_matches('"').to_owned()
     }
 
     #[test]
@@ -280,19 +279,19 @@ mod tests {
     fn dates_may_be_partial() {
         for (year, month, day) in [(0, 0, 0), (2020, 0, 0), (2020, 2, 0), (9999, 12, 31)] {
             let packed: u32 = year << 9 | month << 5 | day;
-            let mut out = String::new();
+            let mut out = JsonText::default();
             date(&mut Reader::new(&packed.to_le_bytes()[..3]), &mut out).unwrap();
-            assert_eq!(out, format!("\"{year:04}-{month:02}-{day:02}\""));
+            assert_eq!(out.as_str(), format!("\"{year:04}-{month:02}-{day:02}\""));
         }
     }
 
     #[test]
     fn the_old_forms_are_decimal_numbers() {
-        let mut out = String::new();
+        let mut out = JsonText::default();
         old_time(&mut Reader::new(&[0xa0, 0xe1, 0xfe]), &mut out).unwrap();
         old_datetime(&mut Reader::new(&20_240_229_123_456_u64.to_le_bytes()), &mut out).unwrap();
         old_timestamp(&mut Reader::new(&1_u32.to_le_bytes()), &mut out).unwrap();
-        assert_eq!(out, r#""-07:33:12""2024-02-29 12:34:56""1970-01-01 00:00:01""#);
+        assert_eq!(out.as_str(), r#""-07:33:12""2024-02-29 12:34:56""1970-01-01 00:00:01""#);
         assert!(old_datetime(&mut Reader::new(&[0xff; 8]), &mut out).is_err());
     }
 
