@@ -9,6 +9,8 @@
 //! Invariants
 //! - What is known at a position is what the last proven record before it says
 //!   (`what_is_known_at_a_position_is_the_last_proven_word_before_it`).
+//! - A statement that was followed leaves the columns as it made them, without a description until the next table map
+//!   (`what_a_statement_made_of_the_columns_is_known_without_a_description`).
 //! - Only the last writer is believed, and what it said beyond the position that its successor began at is forgotten
 //!   (`only_the_last_writer_is_believed_and_only_up_to_where_its_successor_begins`).
 //! - A writer that left no folder knows nothing of names, an older version: what it passed ends all knowledge
@@ -21,7 +23,7 @@ pub mod ask;
 use std::collections::BTreeMap;
 
 use archive::store::{Store, StoreError};
-use binlog::{StoppedTable, TableDescription, TableName};
+use binlog::{SourceTable, StoppedTable, TableDescription, TableName};
 use bytes::Bytes;
 use crds::position::FilePosition;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -51,6 +53,10 @@ pub struct NameRecord {
     /// The whole table map behind its id, in hex; none: a statement may have changed the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map: Option<String>,
+    /// Its columns, as the source would show them: what a statement that is understood starts from. Without a map: what
+    /// such a statement made of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<SourceTable>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,10 +75,20 @@ impl NameRecord {
         }
     }
 
+    /// What is known of the table.
+    pub fn known(table: &TableName, known: &Known) -> Self {
+        let Known { since, description, columns } = known;
+        let record = match description {
+            Some(description) => Self::described(table, since.clone(), description),
+            None => Self::ended(table, since.clone()),
+        };
+        Self { columns: columns.clone(), ..record }
+    }
+
     /// From `from` on the table may have another definition.
     pub fn ended(table: &TableName, from: FilePosition) -> Self {
         let TableName { schema, table } = table.clone();
-        Self { schema, table, from, until: None, fingerprint: None, map: None }
+        Self { schema, table, from, until: None, fingerprint: None, map: None, columns: None }
     }
 
     /// The table.
@@ -94,6 +110,20 @@ pub struct Known {
     pub since: FilePosition,
     /// Its description; `None`: none could be given.
     pub description: Option<TableDescription>,
+    /// Its columns. With no description: what a statement made of them, up to the next table map.
+    pub columns: Option<SourceTable>,
+}
+
+impl Known {
+    /// Whether it says anything.
+    pub const fn is_some(&self) -> bool {
+        self.description.is_some() || self.columns.is_some()
+    }
+
+    /// How many columns it keeps.
+    pub fn width(&self) -> usize {
+        self.columns.as_ref().map_or(0, |table| table.columns.len())
+    }
 }
 
 /// What is known of tables at one place of the stream.
@@ -113,12 +143,12 @@ pub fn known_at(records: &[NameRecord], at: &FilePosition) -> BTreeMap<TableName
     proven.sort_by_key(|record| (record.from.clone(), record.map.is_none()));
     let mut known = BTreeMap::new();
     for record in proven {
-        match record.description() {
-            Some(description) => {
-                let description = Some(description);
-                known.insert(record.name(), Known { since: record.from.clone(), description });
-            }
-            None => drop(known.remove(&record.name())),
+        let (since, columns) = (record.from.clone(), record.columns.clone());
+        let word = Known { since, description: record.description(), columns };
+        if word.is_some() {
+            known.insert(record.name(), word);
+        } else {
+            known.remove(&record.name());
         }
     }
     known
@@ -159,12 +189,8 @@ pub async fn take_over(
         let keys = keys.into_iter().filter(|key| written(key) == Some(last)).collect();
         known = known_at(&read(store, lineage, keys).await?, at);
     }
-    let records: Vec<NameRecord> = known
-        .iter()
-        .filter_map(|(table, Known { since, description })| {
-            Some(NameRecord::described(table, since.clone(), description.as_ref()?))
-        })
-        .collect();
+    let records: Vec<NameRecord> =
+        known.iter().map(|(table, known)| NameRecord::known(table, known)).collect();
     self::store(store, lineage, epoch, at, &records).await?;
     Ok(known)
 }
@@ -263,6 +289,22 @@ mod tests {
         assert_eq!(known_at(&records, &next).len(), 1, "files are in the order of their numbers");
         let same = [NameRecord::ended(&table(), at(100)), described(100, "a")];
         assert_eq!(column_at(&same, 200), None, "within one event nobody knows what came first");
+    }
+
+    #[test]
+    fn what_a_statement_made_of_the_columns_is_known_without_a_description() {
+        let altered = |from: u64| NameRecord {
+            columns: Some(SourceTable::default()),
+            ..NameRecord::ended(&table(), at(from))
+        };
+        let records = [described(100, "a"), altered(200), described(300, "b"), altered(400)];
+        for (offset, column) in [(199, Some("a")), (200, None), (300, Some("b")), (400, None)] {
+            assert_eq!(column_at(&records, offset).as_deref(), column, "{offset}");
+            let known = known_at(&records, &at(offset)).remove(&table()).expect("it is known");
+            assert_eq!(known.columns.is_some(), column.is_none(), "{offset}");
+            let again = NameRecord::known(&table(), &known);
+            assert_eq!(again, records[usize::try_from(offset / 100).unwrap() - 1]);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! `tests/suite/columns.rs`). That no statement changed the table between the map and the answer is up to the caller.
 
 use crds::position::Flavor;
+use serde::{Deserialize, Serialize};
 
 use crate::description::TableDescription;
 use crate::table_map::{ColumnType, Optional, TableMap, code, high_bit};
@@ -13,16 +14,21 @@ use crate::table_map::{ColumnType, Optional, TableMap, code, high_bit};
 const BINARY: u32 = 63;
 
 /// A table's columns in their order, and the primary key's in key order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SourceTable {
     /// The columns.
     pub columns: Vec<SourceColumn>,
     /// Names of the primary key's columns.
     pub key: Vec<String>,
+    /// Id of `TABLE_COLLATION`, that of new columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collation: Option<u32>,
 }
 
 /// One column.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct SourceColumn {
     /// `COLUMN_NAME`.
     pub name: String,
@@ -33,18 +39,25 @@ pub struct SourceColumn {
     /// `IS_NULLABLE`.
     pub nullable: bool,
     /// `CHARACTER_OCTET_LENGTH`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub octets: Option<u64>,
     /// `NUMERIC_PRECISION`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<u64>,
     /// `NUMERIC_SCALE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<u64>,
     /// `DATETIME_PRECISION`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fraction: Option<u64>,
     /// Id of `COLLATION_NAME`; `None`: it holds no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub collation: Option<u32>,
     /// Members of an ENUM or SET, in the column's own character set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Vec<u8>>,
     /// Left out of `SELECT *`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub invisible: bool,
 }
 

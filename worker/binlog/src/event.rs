@@ -9,6 +9,8 @@ pub const CHECKSUM_LENGTH: usize = 4;
 
 /// Set in a format description while its file is open on the server's disk; never on the wire.
 pub(crate) const FLAG_IN_USE: u16 = 0x1;
+/// The statement means something else in another session: it works on a temporary table.
+pub(crate) const FLAG_THREAD_SPECIFIC: u16 = 0x4;
 /// Made up by the server for this connection; not a byte of it is in the file.
 pub(crate) const FLAG_ARTIFICIAL: u16 = 0x20;
 /// A reader that does not know the type may go on without it.

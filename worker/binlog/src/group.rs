@@ -34,6 +34,8 @@ pub struct Group {
     pub server_id: u32,
     /// Where its rows are told, if that is not where they stand: the first byte of the verdict about a prepared group.
     pub told_at: Option<FilePosition>,
+    /// MariaDB: it is one of the two groups that one ALTER TABLE is logged as (`binlog_alter_two_phase`).
+    pub half_of_alter: bool,
 }
 
 /// How a group ended.
@@ -294,6 +296,7 @@ impl GroupTracker {
         if let Some(group) = &mut self.group {
             group.gtid_text = start.gtid.as_ref().map(Gtid::to_string);
             group.gtid = start.gtid;
+            group.half_of_alter = start.half_of_alter;
             group.commit_time_us = start.commit_time_us.or(group.commit_time_us);
         }
         Ok(Turn::Stay(Meaning::Other))
@@ -313,6 +316,7 @@ impl GroupTracker {
             commit_time_us: (seconds != 0).then_some(seconds * 1_000_000),
             server_id: frame.header.server_id,
             told_at: None,
+            half_of_alter: false,
         });
     }
 
@@ -325,12 +329,12 @@ impl GroupTracker {
     }
 
     fn compressed_query(&mut self, file: &str, frame: &Frame<'_>) -> Result<Turn, Problem> {
-        let Query { schema, text: packed } =
+        let Query { schema, error, text: packed } =
             query::parse(frame.body).map_err(|_| "is cut short")?;
         let mut text = std::mem::take(&mut self.inflated);
         let inflated = inflate::event(packed, &mut text).map_err(|_| "cannot be inflated");
-        let turn =
-            inflated.and_then(|()| self.statement(file, frame, Query { schema, text: &text }));
+        let turn = inflated
+            .and_then(|()| self.statement(file, frame, Query { schema, error, text: &text }));
         self.inflated = text;
         turn
     }

@@ -8,7 +8,7 @@ use crate::query::xid_text;
 use crate::reader::{Reader, Short};
 
 /// The first event of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GroupStart {
     /// `None` in an anonymous group.
     pub(crate) gtid: Option<Gtid>,
@@ -18,6 +18,8 @@ pub(crate) struct GroupStart {
     pub(crate) begins: bool,
     /// MariaDB: id of the XA transaction that is prepared here.
     pub(crate) xid: Option<String>,
+    /// MariaDB: an ALTER TABLE begins, or ends what began before.
+    pub(crate) half_of_alter: bool,
 }
 
 /// Reads GTID, ANONYMOUS_GTID, GTID_TAGGED or MariaDB's GTID.
@@ -35,7 +37,7 @@ fn untagged(anonymous: bool, body: &[u8]) -> Result<GroupStart, Short> {
     let uuid = Uuid::from_bytes(reader.array()?);
     let gno = reader.u64()?;
     let gtid = if anonymous { None } else { Some(mysql_gtid(uuid, None, gno)?) };
-    let mut start = GroupStart { gtid, commit_time_us: None, begins: false, xid: None };
+    let mut start = GroupStart { gtid, ..GroupStart::default() };
     // Logical clock (5.7), then commit times (8.0.1), each absent from older servers.
     if reader.u8() == Ok(2) && reader.take(16).is_ok() && reader.len() >= 7 {
         let packed = reader.uint(7)?;
@@ -82,7 +84,7 @@ fn tagged(body: &[u8]) -> Result<GroupStart, Short> {
     }
     let gno = gno.and_then(|gno| u64::try_from(gno).ok()).ok_or(Short)?;
     let gtid = mysql_gtid(uuid.ok_or(Short)?, tag.flatten(), gno)?;
-    Ok(GroupStart { gtid: Some(gtid), commit_time_us: time, begins: false, xid: None })
+    Ok(GroupStart { gtid: Some(gtid), commit_time_us: time, ..GroupStart::default() })
 }
 
 fn mysql_gtid(uuid: Uuid, tag: Option<&str>, gno: u64) -> Result<Gtid, Short> {
@@ -111,6 +113,8 @@ fn mariadb(server: u32, body: &[u8]) -> Result<GroupStart, Short> {
     const GROUP_COMMIT_ID: u8 = 2;
     const PREPARED_XA: u8 = 64;
     const COMPLETED_XA: u8 = 128;
+    /// Among the flags behind, which older servers have not: an ALTER TABLE starts, is committed, is rolled back.
+    const HALF_OF_ALTER: u8 = 2 | 4 | 8;
     let mut reader = Reader::new(body);
     let seq = reader.u64()?;
     let domain = reader.u32()?;
@@ -124,11 +128,13 @@ fn mariadb(server: u32, body: &[u8]) -> Result<GroupStart, Short> {
         let (global, branch) = (usize::from(reader.u8()?), usize::from(reader.u8()?));
         xid = Some(xid_text(format, reader.take(global)?, reader.take(branch)?));
     }
+    let more_flags = reader.u8().unwrap_or_default();
     Ok(GroupStart {
         gtid: Some(Gtid::MariaDb { domain, server, seq }),
         commit_time_us: None,
         begins: flags & (STANDALONE | COMPLETED_XA) == 0,
         xid,
+        half_of_alter: more_flags & HALF_OF_ALTER != 0,
     })
 }
 

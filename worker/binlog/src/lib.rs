@@ -4,6 +4,7 @@
 //! transactions begin and end, a [`ChangeDecoder`] turns rows events into [`ChangeRow`]s. Nothing
 //! here panics on any input, and nothing allocates more than a bound fixed by the input's length.
 
+mod alter;
 mod change;
 mod columns;
 mod decoder;
@@ -28,6 +29,7 @@ mod told;
 mod touches;
 mod value;
 
+pub use alter::altered;
 pub use change::{ChangeRow, ChangeSink, Op, SinkError};
 pub use columns::{SourceColumn, SourceTable};
 pub use decoder::{ChangeDecoder, DecodeError, StoppedTable, TableName, Unnamed};

@@ -3,6 +3,8 @@
 //! Invariant: a statement that may have changed rows without rows events is never taken for
 //! anything else; what is not known counts as such (`unknown_statements_count_as_dml`).
 
+pub(crate) mod alter;
+pub(crate) mod definition;
 mod tables;
 mod words;
 
@@ -16,6 +18,8 @@ use words::{Word, Words};
 pub(crate) struct Query<'a> {
     /// Schema that names without one belong to.
     pub(crate) schema: &'a [u8],
+    /// What it ended with; 0: all went well.
+    pub(crate) error: u16,
     /// The statement; still compressed in QUERY_COMPRESSED.
     pub(crate) text: &'a [u8],
 }
@@ -25,12 +29,12 @@ pub(crate) fn parse(body: &[u8]) -> Result<Query<'_>, Short> {
     let mut reader = Reader::new(body);
     reader.take(8)?; // thread id, seconds of execution
     let schema = usize::from(reader.u8()?);
-    reader.u16()?; // error code
+    let error = reader.u16()?;
     let variables = usize::from(reader.u16()?);
     reader.take(variables)?;
     let schema = reader.take(schema)?;
     reader.u8()?;
-    Ok(Query { schema, text: reader.rest() })
+    Ok(Query { schema, error, text: reader.rest() })
 }
 
 /// What a statement means to the group it stands in.

@@ -138,27 +138,16 @@ const LARGE: usize = 1 << 20;
 pub(crate) type Fault = (usize, BadValue);
 
 impl Image {
-    /// Reads one image off the front of `rows`.
+    /// Reads one image off the front of `rows`. Of an update's second one, what did not change is not decoded again.
     pub(crate) fn read(
         &mut self,
         plan: &Plan,
         present: &[u8],
         rows: &mut Reader<'_>,
+        before: Option<Before<'_>>,
     ) -> Result<(), Fault> {
         let length = rows.len();
-        self.read_with(plan, present, rows, length, |_| false, None)
-    }
-
-    /// Reads the image after an update. What did not change is not decoded again.
-    pub(crate) fn read_after(
-        &mut self,
-        plan: &Plan,
-        present: &[u8],
-        rows: &mut Reader<'_>,
-        before: Before<'_>,
-    ) -> Result<(), Fault> {
-        let length = rows.len();
-        self.read_with(plan, present, rows, length, |_| false, Some(before))
+        self.read_with(plan, present, rows, length, |_| false, before)
     }
 
     /// Reads the after image of a PARTIAL_UPDATE_ROWS: JSON columns may come as diffs, which are

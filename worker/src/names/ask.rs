@@ -170,18 +170,21 @@ impl Asker {
                     .to_owned())
             }
             Ok(table) if table.columns.is_empty() => Err(hidden(settings)),
-            Ok(table) => unnamed.describe(flavor, &table).map_err(|what| {
-                format!("what the source says of it now is not what the binlog says: {what}")
-            }),
+            Ok(table) => match unnamed.describe(flavor, &table) {
+                Ok(description) => Ok((description, table)),
+                Err(what) => Err(format!(
+                    "what the source says of it now is not what the binlog says: {what}"
+                )),
+            },
             Err(why) => Err(why),
         };
         let sizes = files.iter().map(|file| (file.name.as_str(), file.size));
         Ok(match (described, ahead(at, &until, sizes)) {
             (Err(why), _) => Naming::Refused(why),
             (Ok(_), None) => Naming::Refused("the source is not where the stream is".to_owned()),
-            (Ok(description), Some(ahead)) => {
+            (Ok((description, columns)), Some(ahead)) => {
                 let limit = if self.strict { PROOF } else { PATIENT };
-                Naming::Described { description, until, ahead, limit }
+                Naming::Described { description, columns, until, ahead, limit }
             }
         })
     }
@@ -310,6 +313,12 @@ async fn question(
         }
         found.columns.push(column);
     }
+    let sql = format!(
+        "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_COLLATION FROM information_schema.TABLES WHERE {wanted}"
+    );
+    let rows = connection.query(&sql).await?;
+    let collation = rows.rows().find(is_it).and_then(|row| row.text("TABLE_COLLATION"));
+    found.collation = collation.and_then(|name| collations.get(&name).copied());
     let sql = format!(
         "SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS \
          WHERE {wanted} AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX"

@@ -271,12 +271,15 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Asks the source for the columns of a table.
+    /// Finds the columns of a table: by what is known, else by asking the source.
     async fn name(
         &mut self,
         unnamed: &Unnamed,
         outside: &mut Outside<'_>,
     ) -> Result<(), StreamEnd> {
+        if self.assembler.name_by_statements() {
+            return Ok(());
+        }
         let (at, (settings, identity)) = (self.assembler.unnamed_at(), self.source);
         let asked = tokio::select! {
             biased;

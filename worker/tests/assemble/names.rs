@@ -1,6 +1,6 @@
 //! Tables whose maps name no columns: from where on the source's answer counts, and what becomes of it.
 
-use binlog::{StoppedTable, TableDescription, TableName};
+use binlog::{SourceColumn, SourceTable, StoppedTable, TableDescription, TableName};
 use worker::names::NameRecord;
 use worker::pipeline::assemble::{Naming, PROOF};
 
@@ -58,20 +58,29 @@ struct Reading {
     /// Where the source stands when it is asked, and how far that is.
     until: u64,
     ahead: u64,
+    /// The columns that it tells beside the description.
+    columns: SourceTable,
 }
 
 impl Reading {
     fn of(resume: ResumePoint, until: u64) -> Self {
         let (assembler, taken) = (asking(resume), Taken::default());
-        let mut reading = Self { assembler, taken, asked: Vec::new(), until, ahead: 1 };
+        let mut reading = Self {
+            assembler,
+            taken,
+            asked: Vec::new(),
+            until,
+            ahead: 1,
+            columns: SourceTable::default(),
+        };
         reading.accept(&rotate(4)).unwrap();
         reading
     }
 
     fn answer(&self) -> Naming {
         let description = TableDescription::of(&table_map()[HEADER..]).unwrap();
-        let (until, ahead) = (at(self.until), self.ahead);
-        Naming::Described { description, until, ahead, limit: 1 << 30 }
+        let (until, ahead, columns) = (at(self.until), self.ahead, self.columns.clone());
+        Naming::Described { description, columns, until, ahead, limit: 1 << 30 }
     }
 
     fn accept(&mut self, event: &[u8]) -> Result<(), AssembleError> {
@@ -81,7 +90,7 @@ impl Reading {
             if !self.assembler.is_unpacking() {
                 return Ok(());
             }
-            if self.assembler.unnamed().is_some() {
+            if !self.assembler.name_by_statements() {
                 self.asked.push(self.assembler.unnamed_at());
                 let answer = self.answer();
                 self.assembler.name(answer);
@@ -148,6 +157,40 @@ fn an_answer_ends_at_a_statement_about_its_table() {
     let records = reading.cut();
     let told: Vec<_> = records.iter().map(|record| (&record.from, record.map.is_some())).collect();
     assert_eq!(told, [(&at(start(&made, 4)), true), (&renamed, false), (&map, true)]);
+}
+
+#[test]
+fn a_statement_that_is_understood_is_followed() {
+    for (text, bears_out) in [
+        ("ALTER TABLE t RENAME COLUMN v TO w", true),
+        // The map that follows has one column.
+        ("ALTER TABLE t ADD w INT", false),
+        ("ALTER TABLE t RENAME COLUMN v TO w, FROBNICATE", false),
+    ] {
+        let mut made = Made::file(0);
+        insert(&mut made);
+        statement(&mut made, text);
+        insert(&mut made);
+        let mut reading = Reading::of(from_the_start(), start(&made, 7));
+        let (name, data_type) = ("v".to_owned(), "longtext".to_owned());
+        let column =
+            SourceColumn { name, data_type, collation: Some(45), ..SourceColumn::default() };
+        reading.columns.columns.push(column);
+        reading.events(&made, 0..7).unwrap();
+        reading.until = made.bytes.len() as u64;
+        reading.events(&made, 7..made.events.len()).unwrap();
+
+        let maps = [at(start(&made, 4)), at(start(&made, 11))];
+        let asked = if bears_out { &maps[..1] } else { &maps[..] };
+        assert_eq!(reading.asked, asked, "{text}");
+        let records = reading.cut();
+        let last = records.iter().rfind(|record| record.map.is_some()).unwrap();
+        assert_eq!(last.from, maps[1], "{text}");
+        let name = if bears_out { "w" } else { "v" };
+        let bytes = last.description().unwrap().as_bytes().to_vec();
+        assert!(bytes.windows(2).any(|part| part == [1, name.as_bytes()[0]]), "{text}");
+        assert_eq!(reading.taken.rows, 2, "{text}");
+    }
 }
 
 #[test]
@@ -311,6 +354,7 @@ fn questions_that_overlap_put_off_a_cut_no_further_than_to_their_bound() {
                 asked += 1;
                 reading.assembler.name(Naming::Described {
                     description,
+                    columns: SourceTable::default(),
                     until: at(until),
                     ahead: 2 << 20,
                     limit: 1 << 30,

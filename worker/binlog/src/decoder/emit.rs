@@ -117,23 +117,23 @@ impl Emitter {
             let start = reader;
             let (before, after) = match layout.op {
                 Op::Insert => {
-                    self.after.read(plan, event.first, &mut reader).map_err(fault)?;
+                    self.after.read(plan, event.first, &mut reader, None).map_err(fault)?;
                     (None, Some(&self.after))
                 }
                 Op::Delete => {
-                    self.before.read(plan, event.first, &mut reader).map_err(fault)?;
+                    self.before.read(plan, event.first, &mut reader, None).map_err(fault)?;
                     (Some(&self.before), None)
                 }
                 // Told by statements.
                 Op::Truncate | Op::Drop | Op::Rename => return Ok(()),
                 Op::Update => {
-                    self.before.read(plan, event.first, &mut reader).map_err(fault)?;
+                    self.before.read(plan, event.first, &mut reader, None).map_err(fault)?;
                     let middle = reader;
                     let known = Before { image: &self.before, bytes: start.rest() };
                     if layout.partial {
                         self.after.read_partial(plan, event.second, &mut reader, known)
                     } else {
-                        self.after.read_after(plan, event.second, &mut reader, known)
+                        self.after.read(plan, event.second, &mut reader, Some(known))
                     }
                     .map_err(fault)?;
                     changed.clear();

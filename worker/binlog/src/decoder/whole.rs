@@ -23,7 +23,7 @@ impl ChangeDecoder {
         sink: &mut dyn ChangeSink,
     ) -> Result<(), DecodeError> {
         let malformed = |problem| at.malformed(event_type, problem);
-        let Query { schema, text } =
+        let Query { schema, text, .. } =
             query::parse(body).map_err(|_| malformed("it is cut short"))?;
         if event_type != EventType::QUERY_COMPRESSED {
             return self.statement(schema, text, group, sink);

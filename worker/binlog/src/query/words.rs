@@ -37,6 +37,40 @@ impl Words<'_> {
         found
     }
 
+    /// Passes the next word, which must be this one.
+    pub(super) fn expect(&mut self, name: &str) -> Option<()> {
+        self.next_is(name).then_some(())
+    }
+
+    /// Passes the next word if it is this sign.
+    pub(super) fn skip_sign(&mut self, sign: u8) -> bool {
+        let mut ahead = self.clone();
+        let found = ahead.next() == Some(Word::Sign(sign));
+        if found {
+            *self = ahead;
+        }
+        found
+    }
+
+    /// The next word as a whole number.
+    pub(super) fn number(&mut self) -> Option<u64> {
+        let Word::Name(digits) = self.next()? else { return None };
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+
+    /// Passes the next word if it is a whole number.
+    pub(super) fn skip_number(&mut self) {
+        let mut ahead = self.clone();
+        if ahead.number().is_some() {
+            *self = ahead;
+        }
+    }
+
+    /// Whether a comma or the statement's end follows.
+    pub(super) fn ends_part(&self) -> bool {
+        matches!(self.clone().next(), None | Some(Word::Sign(b',')))
+    }
+
     /// The next word as the name of something, quoted or not.
     pub(super) fn name(&mut self) -> Option<String> {
         match self.next()? {

@@ -99,6 +99,16 @@ impl Charset {
         self.name
     }
 
+    /// Bytes of its longest character, for sets in which ASCII is ASCII; `None` for others.
+    pub(crate) fn most_bytes(self) -> Option<u64> {
+        match self.form {
+            Form::Utf8 if self.name == "utf8mb3" => Some(3),
+            Form::Utf8 => Some(4),
+            Form::Ascii | Form::Single(_) => Some(1),
+            _ => None,
+        }
+    }
+
     /// Whether a column of this collation holds bytes and no text.
     pub(crate) const fn is_binary(collation: u32) -> bool {
         collation == BINARY

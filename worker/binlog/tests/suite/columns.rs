@@ -40,7 +40,7 @@ fn source() -> SourceTable {
         ..column("d", "decimal", "decimal(10,2)")
     };
     let at = SourceColumn { fraction: Some(3), ..column("at", "datetime", "datetime(3)") };
-    SourceTable { columns: vec![id, n, e, d, at], key: vec!["id".into()] }
+    SourceTable { columns: vec![id, n, e, d, at], key: vec!["id".into()], collation: None }
 }
 
 /// What comes of the map when the source says this.

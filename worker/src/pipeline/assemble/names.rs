@@ -10,11 +10,13 @@
 //! - An answer ends at a statement that may redefine its table (`an_answer_ends_at_a_statement_about_its_table`).
 //! - A statement before the answer is proven makes it void, for that table only
 //!   (`a_statement_before_the_proof_makes_the_answer_void`).
+//! - A statement that is understood whole is followed instead, from columns that are proven
+//!   (`a_statement_that_is_understood_is_followed`); the next table map must bear it out, or the source is asked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use binlog::{Frame, TableDescription, TableName, Unnamed};
+use binlog::{Frame, SourceTable, TableDescription, TableName, Unnamed};
 use crds::position::FilePosition;
 
 use super::super::error::AssembleError;
@@ -23,6 +25,10 @@ use crate::names::{Known, NameRecord, Tables};
 
 /// Bytes of binlog that may be read before an answer is proven, behind the group that asked.
 pub const PROOF: u64 = 64 << 20;
+
+/// Columns of all tables that are kept to follow statements, some 200 bytes each. Of more tables the source is asked
+/// behind every statement.
+const FOLLOWED: usize = 1 << 16;
 
 const MIXED: &str = "its transaction has statements among its rows";
 
@@ -33,6 +39,8 @@ pub enum Naming {
     Described {
         /// How.
         description: TableDescription,
+        /// Its columns, of which the description was made.
+        columns: SourceTable,
         /// Where the source stood when it had answered.
         until: FilePosition,
         /// Bytes of binlog up to there.
@@ -49,6 +57,7 @@ pub enum Naming {
 struct Pending {
     table: TableName,
     description: TableDescription,
+    columns: SourceTable,
     /// Its table map, and the group that it stands in.
     from: FilePosition,
     group: FilePosition,
@@ -80,11 +89,21 @@ impl Pending {
 
 impl Names {
     pub(super) fn new(tables: &Tables) -> Self {
-        Self { known: Arc::new(tables.described.clone()), ..Self::default() }
+        let mut names = Self::default();
+        for (table, known) in &tables.described {
+            names.know(table, known.clone());
+        }
+        names
     }
 
-    /// Ends what the event redefines; the tables.
-    fn redefine(&mut self, file: &str, frame: &Frame<'_>) -> Vec<TableName> {
+    /// Ends what the event redefines, or follows the statement: `follow` tells what it makes of a table's columns. The
+    /// tables.
+    fn redefine(
+        &mut self,
+        file: &str,
+        frame: &Frame<'_>,
+        follow: impl Fn(&TableName, &SourceTable) -> Option<SourceTable>,
+    ) -> Vec<TableName> {
         self.read += frame.bytes.len() as u64;
         let mut redefined = if self.known.is_empty() {
             Vec::new()
@@ -99,9 +118,14 @@ impl Names {
                 let lost = vec![pending.place()];
                 let why = "a statement changed it before the source was asked for its columns";
                 self.void.get_or_insert((lost, why.to_owned()));
-            } else if was.is_some_and(|was| was.description.is_some()) {
-                let at = FilePosition::new(file, frame.from);
-                self.found.push(NameRecord::ended(table, at));
+            } else if let Some(was) = was.filter(Known::is_some) {
+                let since = FilePosition::new(file, frame.from);
+                let columns = was.columns.and_then(|columns| follow(table, &columns));
+                let known = self.bounded(Known { since, description: None, columns });
+                self.found.push(NameRecord::known(table, &known));
+                if known.is_some() {
+                    self.know(table, known);
+                }
             }
         }
         redefined
@@ -110,10 +134,9 @@ impl Names {
     /// Ends everything: what came before `at` may not be all that happened.
     fn end_all(&mut self, at: &FilePosition, why: &str) -> Vec<TableName> {
         let known = std::mem::take(Arc::make_mut(&mut self.known));
-        let described = known.iter().filter(|(_, known)| known.description.is_some());
-        let described = described.map(|(table, _)| table);
+        let told = known.iter().filter(|(_, known)| known.is_some()).map(|(table, _)| table);
         let is_pending = |table: &&TableName| self.pending.iter().any(|p| p.table == **table);
-        let ended = described.filter(|table| !is_pending(table));
+        let ended = told.filter(|table| !is_pending(table));
         let ended: Vec<_> = ended.map(|table| NameRecord::ended(table, at.clone())).collect();
         self.found.extend(ended);
         if !self.pending.is_empty() {
@@ -129,9 +152,16 @@ impl Names {
         known.map(|known| &known.since).or_else(|| self.surveyed.get(table))
     }
 
-    fn know(&mut self, table: &TableName, since: &FilePosition, by: Option<TableDescription>) {
-        let known = Known { since: since.clone(), description: by };
+    fn know(&mut self, table: &TableName, known: Known) {
+        let known = self.bounded(known);
         Arc::make_mut(&mut self.known).insert(table.clone(), known);
+    }
+
+    /// Without its columns if too many are kept.
+    fn bounded(&self, known: Known) -> Known {
+        let kept: usize = self.known.values().map(Known::width).sum();
+        let columns = known.columns.filter(|table| kept + table.columns.len() <= FOLLOWED);
+        Known { columns, ..known }
     }
 
     /// The stream has reached a boundary: what is proven there, and what takes too long.
@@ -143,8 +173,11 @@ impl Names {
         self.pending.retain(|pending| {
             let proven = pending.until <= *at;
             if proven {
-                let Pending { table, from, description, .. } = pending;
-                found.push(NameRecord::described(table, from.clone(), description));
+                let Pending { table, from, description, columns, .. } = pending;
+                found.push(NameRecord {
+                    columns: Some(columns.clone()),
+                    ..NameRecord::described(table, from.clone(), description)
+                });
             }
             !proven
         });
@@ -167,7 +200,13 @@ fn too_far(ahead: u64) -> String {
 impl Assembler {
     /// What the event says about definitions, before its rows are decoded.
     pub(super) fn note_definitions(&mut self, frame: &Frame<'_>) {
-        for table in self.names.redefine(&self.file, frame) {
+        let flavor = self.tracker.flavor();
+        // The first half of it changes nothing yet.
+        let in_halves = self.tracker.group().is_some_and(|group| group.half_of_alter);
+        let follow = |table: &TableName, columns: &SourceTable| {
+            if in_halves { None } else { binlog::altered(frame, flavor, table, columns) }
+        };
+        for table in self.names.redefine(&self.file, frame, follow) {
             self.decoder.forget(&table);
         }
     }
@@ -183,14 +222,46 @@ impl Assembler {
         FilePosition::new(self.file.clone(), from)
     }
 
+    /// Answers with what statements made of the columns that were known. `false`: that does not tell, ask the source.
+    pub fn name_by_statements(&mut self) -> bool {
+        let Some(unnamed) = self.decoder.unnamed() else { return true };
+        let table = unnamed.table.clone();
+        let followed = self.names.known.get(&table).and_then(|known| known.columns.clone());
+        let is_moving = self.decoder.mixes_statements()
+            || self.replay.is_some()
+            || self.decoder.stopped().contains_key(&table);
+        let Some(columns) = followed.filter(|_| !is_moving) else { return false };
+        let (since, described) =
+            (self.unnamed_at(), unnamed.describe(self.tracker.flavor(), &columns));
+        let Ok(description) = described else {
+            // Nobody shall go on from there.
+            Arc::make_mut(&mut self.names.known).remove(&table);
+            self.names.found.push(NameRecord::ended(&table, since));
+            return false;
+        };
+        let known = Known { since, description: Some(description.clone()), columns: Some(columns) };
+        self.names.found.push(NameRecord::known(&table, &known));
+        self.names.know(&table, known);
+        if let Err(problem) = self.decoder.answer(Ok(description)) {
+            self.undecodable(problem.to_owned());
+        }
+        true
+    }
+
     /// Takes what the source said of the table.
     pub fn name(&mut self, naming: Naming) {
         let Some(table) = self.decoder.unnamed().map(|unnamed| unnamed.table.clone()) else {
             return;
         };
         let from = self.unnamed_at();
+        let columns = match &naming {
+            Naming::Described { columns, .. } => Some(columns.clone()),
+            Naming::Refused(_) => None,
+        };
         let answer = self.judge(&table, &from, naming);
-        self.names.know(&table, &from, answer.as_ref().ok().cloned());
+        let description = answer.as_ref().ok().cloned();
+        let columns = columns.filter(|_| description.is_some());
+        self.names.know(&table, Known { since: from, description, columns });
         let answer = answer.map_err(|why| {
             format!("its table map names no columns, and {why}; run SET GLOBAL binlog_row_metadata=FULL on the source")
         });
@@ -205,10 +276,10 @@ impl Assembler {
         from: &FilePosition,
         naming: Naming,
     ) -> Result<TableDescription, String> {
-        let (description, until, ahead, limit) = match naming {
+        let (description, columns, until, ahead, limit) = match naming {
             Naming::Refused(why) => return Err(why),
-            Naming::Described { description, until, ahead, limit } => {
-                (description, until, ahead, limit)
+            Naming::Described { description, columns, until, ahead, limit } => {
+                (description, columns, until, ahead, limit)
             }
         };
         if self.decoder.mixes_statements() {
@@ -237,6 +308,7 @@ impl Assembler {
         self.names.pending.push(Pending {
             table: table.clone(),
             description: description.clone(),
+            columns,
             from: from.clone(),
             group,
             until,
@@ -311,7 +383,7 @@ impl Assembler {
         let stopped = stopped.filter(|(table, _)| self.known_stopped.contains(*table));
         let described = self.names.known.iter().filter(|(_, known)| before(&known.since));
         // A refusal is asked about again.
-        let described = described.filter(|(_, known)| known.description.is_some());
+        let described = described.filter(|(_, known)| known.is_some());
         Tables {
             stopped: stopped.map(|(table, why)| (table.clone(), why.clone())).collect(),
             described: described.map(|(table, known)| (table.clone(), known.clone())).collect(),
