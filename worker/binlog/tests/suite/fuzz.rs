@@ -7,10 +7,10 @@
 use std::sync::{Arc, LazyLock};
 
 use binlog::{
-    ChangeRow, ChangeSink, EventType, Filter, Framer, HEADER_LENGTH, Header, SinkError,
-    TableDescription, TableName,
+    ChangeRow, ChangeSink, EventType, Filter, Frame, Framer, HEADER_LENGTH, Header, SinkError,
+    SourceColumn, SourceTable, TableDescription, TableName,
 };
-use crds::position::FilePosition;
+use crds::position::{FilePosition, Flavor};
 use fuzz::{Bound, Target, outcome};
 
 use crate::descriptions::{NO_LOG, reduce};
@@ -46,6 +46,7 @@ fn no_input_panics_hangs_or_allocates_without_bound() {
         Target::new("descriptions", descriptions(), PLAIN, read_description),
         bodies("payloads", UNPACKING, payload),
         bodies("statements", PLAIN, query),
+        Target::new("alters", alters(), PLAIN, follow),
         bodies("gtids", PLAIN, gtid),
         bodies("other events", PLAIN, other),
         Target::new("values", values(), INFLATING, read_value),
@@ -142,6 +143,49 @@ fn bodies(name: &'static str, bound: Bound, meant: impl Fn(&[u8]) -> bool) -> Ta
         let (nth, at) = places[usize::from(u16::from_le_bytes(*selector)) % places.len()];
         scripts[nth].play(at, body)
     })
+}
+
+/// Statements about a table `t` of the columns `id`, `a`, `b` and `c`, as servers log them.
+fn alters() -> Vec<Vec<u8>> {
+    [
+        "ALTER TABLE t ADD COLUMN d VARCHAR(40) NOT NULL DEFAULT 'x' AFTER a, DROP c",
+        "alter table s.t rename column a to b, rename column b to a",
+        "ALTER TABLE `t` CHANGE a `a b` DECIMAL(10, 2) UNSIGNED DEFAULT -1.5 COMMENT 'it''s' FIRST",
+        "/* app */ ALTER TABLE t MODIFY c ENUM('x ','y') AFTER id, ADD INDEX i (a(10) DESC, b)",
+        "ALTER ONLINE TABLE t ADD d DATETIME(6) NULL ON UPDATE CURRENT_TIMESTAMP(6), LOCK=NONE",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
+
+/// Follows a statement: what comes of it is a table.
+fn follow(text: &[u8]) -> u64 {
+    let body = [&[0; 8][..], &[1, 0, 0, 0, 0], b"s\0", text].concat();
+    let logged = event(EventType::QUERY.0, 0, 0, &body);
+    let (from, to) = (4, 4 + logged.len() as u64);
+    let header = Header::parse(&logged).expect("a header");
+    let frame = Frame { header, bytes: &logged, body: &body, from, to };
+    let column = |name: &str| SourceColumn {
+        name: name.to_owned(),
+        data_type: "int".to_owned(),
+        nullable: name != "id",
+        ..SourceColumn::default()
+    };
+    let before = SourceTable {
+        columns: ["id", "a", "b", "c"].map(column).to_vec(),
+        key: vec!["id".to_owned()],
+        collation: Some(45),
+    };
+    let table = TableName { schema: "s".to_owned(), table: "t".to_owned() };
+    let altered = [Flavor::MySQL, Flavor::MariaDB]
+        .map(|flavor| binlog::altered(&frame, flavor, &table, &before));
+    for after in altered.iter().flatten() {
+        let names = after.columns.iter().map(|column| column.name.to_ascii_lowercase());
+        let names: std::collections::BTreeSet<_> = names.collect();
+        assert_eq!(names.len(), after.columns.len(), "no name stands twice");
+        assert!(after.key.iter().all(|key| names.contains(&key.to_ascii_lowercase())));
+    }
+    outcome(&altered)
 }
 
 /// Table maps, as an archive keeps them.
