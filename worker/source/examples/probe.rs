@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! probe HOST PORT USER [--password-file F] [--tls MODE] [--ca F] [--cert F --key F] [--name N]
-//!       [--server-id N] [--from FILE:POS] [--gtid SET] [--events N] [--out FILE] [--heartbeat S]
+//!       [--server-id N] [--from FILE:POS] [--gtid SET] [--events N|file] [--out FILE] [--heartbeat S]
 //! ```
 //! The password comes from the file or from the variable PASSWORD.
 
@@ -135,7 +135,7 @@ fn position(text: &str) -> Result<FilePosition, Failure> {
     Ok(FilePosition::new(file, offset.parse()?))
 }
 
-/// Prints the first events, counts the rest, and says how the dump ended. `--out` keeps what is of
+/// Prints the first events, counts the rest up to so many or to the file's end, and says how the dump ended. `--out` keeps what is of
 /// the file, magic first: `cmp` it with the server's.
 async fn dump(
     arguments: &Arguments,
@@ -143,7 +143,11 @@ async fn dump(
     flavor: Flavor,
     from: &FilePosition,
 ) -> Result<(), Failure> {
-    let wanted: u64 = arguments.get("events").map_or(Ok(20), |text| text.parse())?;
+    let wanted = match arguments.get("events").map(String::as_str) {
+        Some("file") => None,
+        Some(count) => Some(count.parse::<u64>()?),
+        None => Some(20),
+    };
     let mut out = arguments.get("out").map(std::fs::File::create).transpose()?;
     if let Some(out) = &mut out {
         out.write_all(b"\xfebin")?;
@@ -176,7 +180,8 @@ async fn dump(
         {
             out.write_all(event)?;
         }
-        if count == wanted {
+        let file_ends = matches!(kind, 3 | 4) && !artificial && wanted.is_none();
+        if file_ends || wanted == Some(count) {
             break None;
         }
     };

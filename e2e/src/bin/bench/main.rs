@@ -40,6 +40,8 @@ struct Tables {
     decode: Vec<Line>,
     whole: Vec<Line>,
     stored: Vec<String>,
+    /// What each source sends at most.
+    sent: Vec<String>,
     /// MiB and millicores of a worker without work.
     idle: Option<(f64, f64)>,
 }
@@ -76,11 +78,12 @@ async fn measure_shape(
     tables: &mut Tables,
 ) -> Result<()> {
     let (mut raw, mut tool, mut own, mut go) = (vec![], vec![], vec![], vec![]);
-    let (mut whole, mut java, mut stored) = (vec![], vec![], None);
+    let (mut whole, mut java, mut stored, mut sent) = (vec![], vec![], None, vec![]);
     for _ in 0..rounds {
         let kept = worker::archive(server, load, false).await?;
         raw.push(rated(kept.run, kept.bytes as f64 / MIB));
         tool.push(rated(peers::raw(server, load).await?, load.bytes as f64 / MIB));
+        sent.push(rated(peers::read_only(server, load).await?, load.bytes as f64 / MIB));
         let (run, counted) = peers::own_decoder(server, load).await?;
         own.push((run, counted.images as f64 / 1e6 / run.cpu.as_secs_f64()));
         let (run, same) = peers::go_mysql(server, load).await?;
@@ -103,6 +106,9 @@ async fn measure_shape(
         let peer = (!peer.is_empty()).then(|| Side::of(peer));
         Line { shape, server, own: Side::of(own), peer, bars }
     };
+    let reader = Side::of(&sent);
+    let (rate, cpu) = (reader.rate.median, reader.cpu.median);
+    tables.sent.push(format!("| {shape} | {server} | {rate:.0} | {cpu:.2} |"));
     tables.raw.push(line(&raw, &tool, raw_bars));
     tables.decode.push(line(&own, &go, decode_bars));
     tables.whole.push(line(&whole, &java, whole_bars));
@@ -136,7 +142,7 @@ fn bars(shape: Shape) -> (Vec<Bar>, Vec<Bar>, Vec<Bar>) {
 }
 
 fn text(tables: &Tables, rounds: usize) -> Result<String> {
-    let Tables { raw, decode, whole, stored, idle } = tables;
+    let Tables { raw, decode, whole, stored, sent, idle } = tables;
     let (memory, millicores) = idle.unwrap_or_default();
     let (circumstances, load) = (circumstances()?, load()?);
     Ok(format!(
@@ -144,6 +150,8 @@ fn text(tables: &Tables, rounds: usize) -> Result<String> {
          {rounds} rounds (X: one), least and most in brackets; ours and the peer's in turn.\n\n\
          **Raw archive, MiB of binlog a second.** The worker with the change log off, to a volume: checksums \
          verified, zstd, fsync, committed; against a plain copy by the server's own tool.\n\n{}\n\
+         **What the source sends at most**, MiB a second, to a reader on the same cores that keeps nothing, and that \
+         reader's processor seconds.\n\n| Shape | Server | source | CPU s |\n|---|---|---|---|\n{}\n\n\
          **Decoding, million row images a processor second.** One thread, from the binlog file to JSON text; \
          go-mysql to Go values.\n\n{}\n\
          **The whole worker, thousand changes a second.** From the dump to committed raw objects and Parquet \
@@ -152,6 +160,7 @@ fn text(tables: &Tables, rounds: usize) -> Result<String> {
          **What is kept, MiB.**\n\n| Shape | Server | binlog | raw | change log |\n|---|---|---|---|---|\n{}\n\n\
          **Idle**, over a minute: {memory:.0} MiB at most (24), {millicores:.1} millicores (2).\n",
         figures::table("worker", "mysqlbinlog --raw", raw),
+        sent.join("\n"),
         figures::table("ours", "go-mysql", decode),
         figures::table("worker", "Debezium", whole),
         stored.join("\n"),

@@ -36,6 +36,23 @@ pub async fn raw(server: &Server, load: &Load) -> Result<Run> {
     Ok(run)
 }
 
+/// A reader that keeps nothing of the binlog file: what the source sends at most. The time is that of the dump.
+pub async fn read_only(server: &Server, load: &Load) -> Result<Run> {
+    let mut command = Command::new(site::built("examples/probe")?);
+    command.args(["127.0.0.1", &server.port().to_string(), "root"]).args([
+        "--events",
+        "file",
+        "--from",
+        &format!("{}:4", load.file),
+    ]);
+    let (run, printed) = run(command).await?;
+    let printed = String::from_utf8_lossy(&printed);
+    let last = printed.lines().last().unwrap_or_default();
+    let took = last.strip_suffix(" s").and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    let wall = took.context(|| format!("read what probe printed: {last}"))?;
+    Ok(Run { wall: Duration::from_secs_f64(wall), ..run })
+}
+
 /// What a decoder counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Counted {
