@@ -20,7 +20,8 @@
 
 pub mod ask;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use archive::store::{Store, StoreError};
 use binlog::{SourceTable, StoppedTable, TableDescription, TableName};
@@ -82,7 +83,7 @@ impl NameRecord {
             Some(description) => Self::described(table, since.clone(), description),
             None => Self::ended(table, since.clone()),
         };
-        Self { columns: columns.clone(), ..record }
+        Self { columns: columns.as_deref().cloned(), ..record }
     }
 
     /// From `from` on the table may have another definition.
@@ -111,7 +112,7 @@ pub struct Known {
     /// Its description; `None`: none could be given.
     pub description: Option<TableDescription>,
     /// Its columns. With no description: what a statement made of them, up to the next table map.
-    pub columns: Option<SourceTable>,
+    pub columns: Option<Arc<SourceTable>>,
 }
 
 impl Known {
@@ -133,6 +134,9 @@ pub struct Tables {
     pub stopped: BTreeMap<TableName, StoppedTable>,
     /// Those whose maps name no columns.
     pub described: BTreeMap<TableName, Known>,
+    /// Those of which the archive says something: the next statement about one must be recorded, whatever is still
+    /// known of it here.
+    pub recorded: BTreeSet<TableName>,
 }
 
 /// What the records say of each table at a position.
@@ -143,7 +147,7 @@ pub fn known_at(records: &[NameRecord], at: &FilePosition) -> BTreeMap<TableName
     proven.sort_by_key(|record| (record.from.clone(), record.map.is_none()));
     let mut known = BTreeMap::new();
     for record in proven {
-        let (since, columns) = (record.from.clone(), record.columns.clone());
+        let (since, columns) = (record.from.clone(), record.columns.clone().map(Arc::new));
         let word = Known { since, description: record.description(), columns };
         if word.is_some() {
             known.insert(record.name(), word);

@@ -62,7 +62,7 @@ enum Fate {
 impl SourceTable {
     /// The table behind these changes; `None`: nobody knows.
     fn altered(&self, flavor: Flavor, changes: &[Change]) -> Option<Self> {
-        self.is_plain(flavor).then_some(())?;
+        (self.is_plain(flavor) && self.keeps_its_key(changes)).then_some(())?;
         let mut fates = vec![Fate::Stays; self.columns.len()];
         let mut placed: Vec<(SourceColumn, &Place)> = Vec::new();
         let mut decide = |name: &str, fate: Fate| {
@@ -79,7 +79,6 @@ impl SourceTable {
                 Change::Rename { from, to } => decide(from, Fate::Renamed(to.clone()))?,
                 Change::Define(name, definition, place) => {
                     let column = self.column(flavor, definition)?;
-                    self.keeps_its_key(name, &column)?;
                     if *place == Place::Unsaid {
                         decide(name, Fate::Defined(column))?;
                     } else {
@@ -92,7 +91,7 @@ impl SourceTable {
         let key = self.key.iter().map(|name| renamed(name, fates.get(self.place_of(name)?)?));
         let key = key.collect::<Option<Vec<_>>>()?;
         let columns = arranged(&self.columns, fates, placed)?;
-        Some(Self { columns, key, collation: self.collation })
+        Some(Self { columns, key, is_primary: self.is_primary, collation: self.collation })
     }
 
     /// Whether its columns are all that it has, and their names are compared byte by byte but for the case.
@@ -111,13 +110,18 @@ impl SourceTable {
         self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
     }
 
-    /// A definition leaves the primary key as it is: none of its columns, and without a key none that becomes NOT NULL,
-    /// by which a unique index would become one.
-    fn keeps_its_key(&self, name: &str, column: &SourceColumn) -> Option<()> {
-        let is_key = self.key.iter().any(|key| key.eq_ignore_ascii_case(name));
-        let was_nullable = self.columns.get(self.place_of(name)?)?.nullable;
-        let may_become_key = self.key.is_empty() && was_nullable && !column.nullable;
-        (!is_key && !may_become_key).then_some(())
+    /// Whether the key is of the same columns behind the changes. Its parts are found by their names, new ones too; and
+    /// where a unique index serves as the key, whatever is dropped or defined anew may make another one serve.
+    fn keeps_its_key(&self, changes: &[Change]) -> bool {
+        let in_key = |name: &str| self.key.iter().any(|key| key.eq_ignore_ascii_case(name));
+        changes.iter().all(|change| match change {
+            Change::Add(definition, _) => !in_key(&definition.name),
+            Change::Rename { .. } => true,
+            Change::Drop(name) => self.is_primary && !in_key(name),
+            Change::Define(name, definition, _) => {
+                self.is_primary && !in_key(name) && !in_key(&definition.name)
+            }
+        })
     }
 
     /// The column of a definition, as `information_schema` would show it.
@@ -259,6 +263,7 @@ mod tests {
         SourceTable {
             columns: names.iter().map(|name| column(name)).collect(),
             key: key.iter().map(|name| (*name).to_owned()).collect(),
+            is_primary: true,
             collation: Some(UTF8MB4),
         }
     }
@@ -308,6 +313,8 @@ mod tests {
         let before = table(&["id", "a", "b"], &["id"]);
         for actions in [
             "DROP id",
+            "RENAME COLUMN id TO old, ADD id INT",
+            "RENAME COLUMN id TO old, CHANGE a id INT",
             "MODIFY id BIGINT",
             "CHANGE id id INT AFTER a",
             "DROP z",
@@ -327,13 +334,6 @@ mod tests {
         ] {
             assert_eq!(behind(&before, actions), None, "{actions}");
         }
-        let keyless = table(&["a", "b"], &[]);
-        assert_eq!(
-            behind(&keyless, "MODIFY a INT NOT NULL"),
-            None,
-            "a unique index would be its key"
-        );
-        assert!(behind(&keyless, "MODIFY a BIGINT").is_some());
         assert_eq!(behind(&table(&["é"], &[]), "ADD x INT"), None);
         let mut hidden = before.clone();
         hidden.columns[1].invisible = true;
@@ -344,6 +344,20 @@ mod tests {
         let versioned = table(&["id", "ROW_START", "row_end"], &["id"]);
         let add = alter::parse(b"ALTER TABLE t ADD x INT").unwrap().changes;
         assert_eq!(versioned.altered(Flavor::MariaDB, &add), None);
+    }
+
+    #[test]
+    fn where_a_unique_index_serves_as_the_key_only_names_are_followed() {
+        let served = SourceTable { is_primary: false, ..table(&["a", "b"], &["a"]) };
+        for actions in ["MODIFY b INT NOT NULL", "DROP b", "DROP b, ADD b INT NOT NULL"] {
+            assert_eq!(behind(&served, actions), None, "{actions}");
+        }
+        let renamed = behind(&served, "RENAME COLUMN a TO c, ADD d INT NOT NULL FIRST").unwrap();
+        assert_eq!((names(&renamed).as_str(), renamed.key), ("d c b", vec!["c".to_owned()]));
+        assert!(
+            behind(&table(&["a", "b"], &[]), "MODIFY a INT NOT NULL").is_some(),
+            "no index at all"
+        );
     }
 
     #[test]

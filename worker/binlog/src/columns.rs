@@ -21,6 +21,9 @@ pub struct SourceTable {
     pub columns: Vec<SourceColumn>,
     /// Names of the primary key's columns.
     pub key: Vec<String>,
+    /// Nothing but a PRIMARY KEY decides over the key: there is one, or no unique index at all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_primary: bool,
     /// Id of `TABLE_COLLATION`, that of new columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collation: Option<u32>,

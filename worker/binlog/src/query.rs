@@ -306,6 +306,7 @@ mod tests {
             ("CREATE OR REPLACE TABLE t AS (SELECT 1)", dml()),
             ("CREATE VIEW v AS SELECT 1", Ddl),
             ("/* app:7 */ INSERT INTO t VALUES (1)", dml()),
+            ("/*/ BEGIN */ INSERT INTO t VALUES (1)", dml()),
             ("-- note\n  update t set a = 1", dml()),
             ("# Dummy event replacing event type 160 that slave cannot handle.", Nothing),
             ("", Nothing),

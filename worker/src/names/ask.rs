@@ -332,6 +332,7 @@ async fn question(
     let Some(key) = key::of(&indexes, &marked) else {
         return Ok(Err("the source does not show its primary key".to_owned()));
     };
+    found.is_primary = indexes.is_empty() || indexes.contains_key("PRIMARY");
     found.key = key;
     Ok(Ok(found))
 }

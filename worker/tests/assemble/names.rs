@@ -194,6 +194,44 @@ fn a_statement_that_is_understood_is_followed() {
 }
 
 #[test]
+fn what_the_archive_says_ends_there_even_if_it_was_forgotten_here() {
+    // Known behind the first insert, redefined by a statement that is followed; a cut falls into the second one's group.
+    let mut made = Made::file(0);
+    insert(&mut made);
+    statement(&mut made, "ALTER TABLE t RENAME COLUMN v TO w");
+    insert(&mut made);
+    let mut reading = Reading::of(from_the_start(), start(&made, 7));
+    reading.columns.columns.push(SourceColumn {
+        name: "v".into(),
+        data_type: "longtext".into(),
+        collation: Some(45),
+        ..SourceColumn::default()
+    });
+    reading.events(&made, 0..12).unwrap();
+    assert_eq!(reading.asked.len(), 1, "the second map is named by the statement");
+    let told = reading.cut();
+    assert_eq!(told.iter().filter(|record| record.columns.is_some()).count(), 3);
+    let kept = reading.assembler.resume_point().tables;
+    let known =
+        kept.described.get(&table()).expect("what holds since the statement outlasts the cut");
+    assert!(known.since < at(start(&made, 11)) && known.description.is_some());
+
+    // The same process connects again and knows nothing of the table any more.
+    let mut forgotten = kept;
+    forgotten.described.clear();
+    let mut again = Made::file(0);
+    insert(&mut again);
+    statement(&mut again, "ALTER TABLE t RENAME COLUMN w TO x");
+    let mut resume = from_the_start();
+    resume.tables = forgotten;
+    let mut reading = Reading::of(resume, 1 << 40);
+    reading.ahead = (1 << 30) + 1;
+    reading.events(&again, 0..again.events.len()).unwrap();
+    let ended = reading.cut().into_iter().rfind(|record| record.until.is_none()).unwrap();
+    assert_eq!((ended.map, ended.columns), (None, None));
+}
+
+#[test]
 fn a_statement_before_the_proof_makes_the_answer_void() {
     let mut made = two_inserts();
     statement(&mut made, "ALTER TABLE t RENAME COLUMN v TO w");

@@ -82,16 +82,37 @@ pub(crate) fn parse(text: &[u8]) -> Option<Alter> {
     }
 }
 
-/// No character whose meaning a mode, a version or a character set decides.
+/// No character whose meaning a mode, a version or a character set decides (in swe7 some signs are letters), and no
+/// comment but a plain one.
 fn means_the_same_everywhere(text: &[u8]) -> bool {
     let known = |byte: &u8| match byte {
-        b'"' | b'\\' | b'#' => false,
+        b'"' | b'\\' | b'#' | b'@' | b'[' | b']' | b'^' | b'{' | b'|' | b'}' | b'~' => false,
         b'\t' | b'\r' | b'\n' => true,
         other => (b' '..0x7f).contains(other),
     };
-    let doubtful = [&b"--"[..], b"/*!", b"/*M!", b"/*+"];
-    text.iter().all(known)
-        && !doubtful.iter().any(|marks| text.windows(marks.len()).any(|part| part == *marks))
+    let runs = text.windows(2).any(|part| part == b"--");
+    text.iter().all(known) && !runs && comments_are_plain(text)
+}
+
+/// Slashes and asterisks stand only where a comment begins and where it ends, a semicolon only at the end.
+fn comments_are_plain(text: &[u8]) -> bool {
+    let mut rest = text.trim_ascii_end();
+    rest = rest.strip_suffix(b";").unwrap_or(rest);
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'/' | b'*' | b';')) {
+        let Some(inner) = rest.get(at..).and_then(|rest| rest.strip_prefix(b"/*")) else {
+            return false;
+        };
+        let Some(end) =
+            inner.iter().position(|byte| matches!(byte, b'/' | b'*' | b';' | b'!' | b'+'))
+        else {
+            return false;
+        };
+        let Some(behind) = inner.get(end..).and_then(|inner| inner.strip_prefix(b"*/")) else {
+            return false;
+        };
+        rest = behind;
+    }
+    true
 }
 
 /// One change, or what changes no column.
@@ -225,6 +246,11 @@ mod tests {
             "ADD a INT -- DROP b",
             "ADD a INT # DROP b",
             "ADD a INT COMMENT 'é'",
+            "ADD `a{` INT",
+            "ADD a INT /*/ FIRST */",
+            "ADD a INT DEFAULT 1 / 2",
+            "ADD a INT; DROP b",
+            "ADD a INT /* and so on",
             "ADD (a INT, b INT)",
             "ADD IF NOT EXISTS a INT",
             "ADD COLUMN IF NOT EXISTS a INT",

@@ -126,7 +126,10 @@ impl<'a> Iterator for Words<'a> {
                     let digits = self.rest.iter().take_while(|b| b.is_ascii_digit()).count();
                     self.skip(digits);
                 }
-                [b'/', b'*', ..] => self.skip_past(b"*/"),
+                [b'/', b'*', ..] => {
+                    self.skip(2);
+                    self.skip_past(b"*/");
+                }
                 [b'-', b'-', ..] | [b'#', ..] => self.skip_past(b"\n"),
                 [quote @ (b'\'' | b'"' | b'`'), ..] => {
                     let quote = *quote;

@@ -40,7 +40,12 @@ fn source() -> SourceTable {
         ..column("d", "decimal", "decimal(10,2)")
     };
     let at = SourceColumn { fraction: Some(3), ..column("at", "datetime", "datetime(3)") };
-    SourceTable { columns: vec![id, n, e, d, at], key: vec!["id".into()], collation: None }
+    SourceTable {
+        columns: vec![id, n, e, d, at],
+        key: vec!["id".into()],
+        is_primary: true,
+        collation: None,
+    }
 }
 
 /// What comes of the map when the source says this.

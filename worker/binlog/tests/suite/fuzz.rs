@@ -174,6 +174,7 @@ fn follow(text: &[u8]) -> u64 {
     let before = SourceTable {
         columns: ["id", "a", "b", "c"].map(column).to_vec(),
         key: vec!["id".to_owned()],
+        is_primary: true,
         collation: Some(45),
     };
     let table = TableName { schema: "s".to_owned(), table: "t".to_owned() };

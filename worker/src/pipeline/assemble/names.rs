@@ -12,8 +12,10 @@
 //!   (`a_statement_before_the_proof_makes_the_answer_void`).
 //! - A statement that is understood whole is followed instead, from columns that are proven
 //!   (`a_statement_that_is_understood_is_followed`); the next table map must bear it out, or the source is asked.
+//! - What the archive says of a table ends in the archive with the next statement about it, even if nothing of it is
+//!   known here any more (`what_the_archive_says_ends_there_even_if_it_was_forgotten_here`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use binlog::{Frame, SourceTable, TableDescription, TableName, Unnamed};
@@ -70,6 +72,10 @@ struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     known: Arc<BTreeMap<TableName, Known>>,
+    /// Columns that are kept of them.
+    columns: usize,
+    /// Tables of which a record says something.
+    recorded: BTreeSet<TableName>,
     /// From where on what a survey of the range found holds.
     surveyed: BTreeMap<TableName, FilePosition>,
     pending: Vec<Pending>,
@@ -85,12 +91,18 @@ impl Pending {
     fn place(&self) -> (TableName, FilePosition) {
         (self.table.clone(), self.from.clone())
     }
+
+    fn proven(self) -> NameRecord {
+        let record = NameRecord::described(&self.table, self.from, &self.description);
+        NameRecord { columns: Some(self.columns), ..record }
+    }
 }
 
 impl Names {
     pub(super) fn new(tables: &Tables) -> Self {
-        let mut names = Self::default();
+        let mut names = Self { recorded: tables.recorded.clone(), ..Self::default() };
         for (table, known) in &tables.described {
+            names.recorded.insert(table.clone());
             names.know(table, known.clone());
         }
         names
@@ -105,40 +117,53 @@ impl Names {
         follow: impl Fn(&TableName, &SourceTable) -> Option<SourceTable>,
     ) -> Vec<TableName> {
         self.read += frame.bytes.len() as u64;
-        let mut redefined = if self.known.is_empty() {
+        let mut redefined = if self.known.is_empty() && self.recorded.is_empty() {
             Vec::new()
         } else {
-            binlog::redefined(frame, &self.known.keys())
+            binlog::redefined(frame, &self.known.keys().chain(&self.recorded))
         };
         redefined.sort_unstable();
         redefined.dedup();
         for table in &redefined {
-            let was = Arc::make_mut(&mut self.known).remove(table);
+            let was = self.forget(table);
             if let Some(pending) = self.pending.iter().find(|pending| pending.table == *table) {
                 let lost = vec![pending.place()];
                 let why = "a statement changed it before the source was asked for its columns";
                 self.void.get_or_insert((lost, why.to_owned()));
-            } else if let Some(was) = was.filter(Known::is_some) {
-                let since = FilePosition::new(file, frame.from);
-                let columns = was.columns.and_then(|columns| follow(table, &columns));
-                let known = self.bounded(Known { since, description: None, columns });
-                self.found.push(NameRecord::known(table, &known));
-                if known.is_some() {
-                    self.know(table, known);
-                }
+                continue;
+            }
+            let since = FilePosition::new(file, frame.from);
+            let columns = was.and_then(|was| follow(table, was.columns.as_deref()?)).map(Arc::new);
+            let known = self.bounded(Known { since, description: None, columns });
+            if known.is_some() {
+                self.record(NameRecord::known(table, &known));
+                self.know(table, known);
+            } else {
+                self.end(table, known.since);
             }
         }
         redefined
     }
 
+    /// Records what is known from here on.
+    fn record(&mut self, record: NameRecord) {
+        self.recorded.insert(record.name());
+        self.found.push(record);
+    }
+
+    /// Records that nothing is known from here on, if the archive says something.
+    fn end(&mut self, table: &TableName, at: FilePosition) {
+        if self.recorded.remove(table) {
+            self.found.push(NameRecord::ended(table, at));
+        }
+    }
+
     /// Ends everything: what came before `at` may not be all that happened.
     fn end_all(&mut self, at: &FilePosition, why: &str) -> Vec<TableName> {
         let known = std::mem::take(Arc::make_mut(&mut self.known));
-        let told = known.iter().filter(|(_, known)| known.is_some()).map(|(table, _)| table);
-        let is_pending = |table: &&TableName| self.pending.iter().any(|p| p.table == **table);
-        let ended = told.filter(|table| !is_pending(table));
-        let ended: Vec<_> = ended.map(|table| NameRecord::ended(table, at.clone())).collect();
-        self.found.extend(ended);
+        self.columns = 0;
+        let ended = std::mem::take(&mut self.recorded);
+        self.found.extend(ended.iter().map(|table| NameRecord::ended(table, at.clone())));
         if !self.pending.is_empty() {
             let lost = self.pending.iter().map(Pending::place).collect();
             self.void.get_or_insert((lost, why.to_owned()));
@@ -153,13 +178,21 @@ impl Names {
     }
 
     fn know(&mut self, table: &TableName, known: Known) {
+        self.forget(table);
         let known = self.bounded(known);
+        self.columns += known.width();
         Arc::make_mut(&mut self.known).insert(table.clone(), known);
+    }
+
+    fn forget(&mut self, table: &TableName) -> Option<Known> {
+        let was = Arc::make_mut(&mut self.known).remove(table);
+        self.columns -= was.as_ref().map_or(0, Known::width);
+        was
     }
 
     /// Without its columns if too many are kept.
     fn bounded(&self, known: Known) -> Known {
-        let kept: usize = self.known.values().map(Known::width).sum();
+        let kept = self.columns;
         let columns = known.columns.filter(|table| kept + table.columns.len() <= FOLLOWED);
         Known { columns, ..known }
     }
@@ -169,18 +202,11 @@ impl Names {
         if self.pending.is_empty() {
             return;
         }
-        let found = &mut self.found;
-        self.pending.retain(|pending| {
-            let proven = pending.until <= *at;
-            if proven {
-                let Pending { table, from, description, columns, .. } = pending;
-                found.push(NameRecord {
-                    columns: Some(columns.clone()),
-                    ..NameRecord::described(table, from.clone(), description)
-                });
-            }
-            !proven
-        });
+        let proven = self.pending.extract_if(.., |pending| pending.until <= *at);
+        let records: Vec<_> = proven.map(Pending::proven).collect();
+        for record in records {
+            self.record(record);
+        }
         let far = |pending: &&Pending| pending.until_bytes.saturating_sub(self.read) > PROOF;
         if let Some(pending) = self.pending.iter().find(far) {
             // The next reading asks again, finds it too far at once, and keeps the answer for a redecode.
@@ -226,21 +252,24 @@ impl Assembler {
     pub fn name_by_statements(&mut self) -> bool {
         let Some(unnamed) = self.decoder.unnamed() else { return true };
         let table = unnamed.table.clone();
-        let followed = self.names.known.get(&table).and_then(|known| known.columns.clone());
+        let followed = self.names.known.get(&table);
+        let followed =
+            followed.and_then(|known| Some((known.since.clone(), known.columns.clone()?)));
         let is_moving = self.decoder.mixes_statements()
             || self.replay.is_some()
             || self.decoder.stopped().contains_key(&table);
-        let Some(columns) = followed.filter(|_| !is_moving) else { return false };
-        let (since, described) =
-            (self.unnamed_at(), unnamed.describe(self.tracker.flavor(), &columns));
+        let Some((since, columns)) = followed.filter(|_| !is_moving) else { return false };
+        let described = unnamed.describe(self.tracker.flavor(), &columns);
+        let at = self.unnamed_at();
         let Ok(description) = described else {
             // Nobody shall go on from there.
-            Arc::make_mut(&mut self.names.known).remove(&table);
-            self.names.found.push(NameRecord::ended(&table, since));
+            self.names.forget(&table);
+            self.names.end(&table, at);
             return false;
         };
+        // It holds since the statement, and must outlast a cut before the map.
         let known = Known { since, description: Some(description.clone()), columns: Some(columns) };
-        self.names.found.push(NameRecord::known(&table, &known));
+        self.names.record(NameRecord { from: at, ..NameRecord::known(&table, &known) });
         self.names.know(&table, known);
         if let Err(problem) = self.decoder.answer(Ok(description)) {
             self.undecodable(problem.to_owned());
@@ -260,7 +289,10 @@ impl Assembler {
         };
         let answer = self.judge(&table, &from, naming);
         let description = answer.as_ref().ok().cloned();
-        let columns = columns.filter(|_| description.is_some());
+        let columns = columns.filter(|_| description.is_some()).map(Arc::new);
+        if description.is_none() {
+            self.names.end(&table, from.clone());
+        }
         self.names.know(&table, Known { since: from, description, columns });
         let answer = answer.map_err(|why| {
             format!("its table map names no columns, and {why}; run SET GLOBAL binlog_row_metadata=FULL on the source")
@@ -333,7 +365,7 @@ impl Assembler {
             return;
         }
         for pending in std::mem::take(&mut self.names.pending) {
-            Arc::make_mut(&mut self.names.known).remove(&pending.table);
+            self.names.forget(&pending.table);
             self.decoder.forget(&pending.table);
         }
     }
@@ -387,6 +419,7 @@ impl Assembler {
         Tables {
             stopped: stopped.map(|(table, why)| (table.clone(), why.clone())).collect(),
             described: described.map(|(table, known)| (table.clone(), known.clone())).collect(),
+            recorded: self.names.recorded.clone(),
         }
     }
 
