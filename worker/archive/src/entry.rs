@@ -5,7 +5,8 @@
 //!   `tests/suite/interleavings.rs`).
 //! - Unknown fields survive reading and writing (`unknown_fields_are_kept`).
 //! - An unknown `kind` or `format` is read as such and refuses to be written after
-//!   (`a_newer_kind_refuses_to_write` in `fold/tests.rs`).
+//!   (`a_newer_kind_refuses_to_write` in `fold/tests.rs`); one with another unknown word is not read, by the name of who
+//!   wrote it (`a_word_of_a_newer_version_is_no_damage` in `tests/suite/archives.rs`).
 //! - What was written once is read for ever (`golden_entries_read_and_write_the_same_bytes` in
 //!   `tests/suite/golden.rs`).
 //! - Entries hold no row values.
@@ -259,6 +260,18 @@ impl Entry {
             ));
         }
         Ok(entry)
+    }
+
+    /// Who wrote entry `n`, where its head can be read whatever its body holds.
+    pub(crate) fn writer_of(bytes: &[u8], n: u64) -> Option<Writer> {
+        #[derive(Deserialize)]
+        struct Head {
+            n: u64,
+            epoch: u64,
+            writer: Writer,
+        }
+        let head: Head = serde_json::from_slice(bytes).ok()?;
+        (head.n == n && head.epoch <= MAX_NUMBER).then_some(head.writer)
     }
 
     /// Every list object that it refers to.

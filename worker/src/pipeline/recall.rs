@@ -33,7 +33,9 @@ impl Recall<'_> {
         loop {
             match self.read(wanted).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(error @ ReadError::Damaged { .. }) => return Err(chain(&error)),
+                Err(error @ (ReadError::Damaged { .. } | ReadError::Newer { .. })) => {
+                    return Err(chain(&error));
+                }
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "a prepared transaction cannot be read back, trying again");
                     tokio::time::sleep(backoff.next_wait()).await;

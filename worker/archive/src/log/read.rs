@@ -31,6 +31,19 @@ pub enum ReadError {
         /// What is wrong.
         problem: String,
     },
+    /// The entry holds a word of a newer version.
+    #[error(
+        "read log entry {n}: version {version} wrote it, and this program does not know all of its words \
+         ({problem}); use that version or a newer one"
+    )]
+    Newer {
+        /// Number of the entry.
+        n: u64,
+        /// Version that wrote it.
+        version: String,
+        /// What is not known.
+        problem: String,
+    },
 }
 
 impl ReadError {
@@ -38,11 +51,20 @@ impl ReadError {
         Self::Damaged { n, problem: problem.into() }
     }
 
+    /// Bytes of entry `n` that do not read. Torn or foreign ones have no head either.
+    fn unread(n: u64, bytes: &[u8], error: &serde_json::Error) -> Self {
+        match Entry::writer_of(bytes, n) {
+            Some(writer) => Self::Newer { n, version: writer.version, problem: error.to_string() },
+            None => Self::damaged(n, format!("it is no entry: {error}")),
+        }
+    }
+
     /// The reason that a status shows.
     pub fn reason(&self) -> Reason {
         match self {
             Self::Store { source, .. } => source.reason(),
             Self::Damaged { .. } => Reason::ArchiveDamaged,
+            Self::Newer { .. } => Reason::FormatUnsupported,
         }
     }
 }
@@ -56,8 +78,8 @@ pub async fn entry(store: &dyn Store, n: u64) -> Result<Option<Stored>, ReadErro
     let Some(bytes) = found.map_err(|source| ReadError::Store { n, source })? else {
         return Ok(None);
     };
-    let mut entry = Entry::from_bytes(&bytes)
-        .map_err(|error| ReadError::damaged(n, format!("it is no entry: {error}")))?;
+    let mut entry =
+        Entry::from_bytes(&bytes).map_err(|error| ReadError::unread(n, &bytes, &error))?;
     if entry.n != n {
         return Err(ReadError::damaged(n, format!("it says that it is entry {}", entry.n)));
     }

@@ -1,5 +1,6 @@
 //! Archives and checkpoints that contradict each other, or are not what they should be.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use crate::common::faulty::{Deed, Faulty, Gate};
@@ -121,6 +122,26 @@ async fn a_forged_or_missing_middle_entry_stops() {
     assert_eq!(error.reason(), Reason::ArchiveDamaged, "{error}");
     memory.delete(&layout::entry(3)).await.unwrap();
     let error = open_with(&view, Loaded::Found(saved)).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::ArchiveDamaged, "{error}");
+}
+
+#[tokio::test]
+async fn a_word_of_a_newer_version_is_no_damage() {
+    let (memory, view, saved) = archive(2).await;
+    let key = layout::entry(saved.n);
+    let mut entry: serde_json::Value = serde_json::from_slice(&memory.objects()[&key]).unwrap();
+    entry["writer"]["version"] = "7.0.0".into();
+    entry["consents"] = serde_json::json!([{"kind": "fly", "value": "v", "by": "annotation"}]);
+    memory.put(&key, Bytes::from(entry.to_string())).await.unwrap();
+    let before = memory.objects();
+    let error = open_with(&view, Loaded::Absent).await.unwrap_err();
+    let said = error.source().map(ToString::to_string).unwrap_or_default();
+    assert_eq!(error.reason(), Reason::FormatUnsupported, "{said}");
+    assert!(said.contains("7.0.0") && said.contains("fly"), "{said}");
+    assert_eq!(memory.objects(), before, "nothing was written");
+    // Torn, it has no head either.
+    memory.put(&key, before[&key].slice(..100)).await.unwrap();
+    let error = open_with(&view, Loaded::Absent).await.unwrap_err();
     assert_eq!(error.reason(), Reason::ArchiveDamaged, "{error}");
 }
 

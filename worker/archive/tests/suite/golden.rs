@@ -18,8 +18,10 @@ fn golden_entries_read_and_write_the_same_bytes() {
         "commit-lists",
         "commit-xa",
         "gap",
+        "gap-set",
         "lineage",
         "lineage-mariadb",
+        "lineage-reset",
         "maintain",
         "maintain-redecode"
     ] {
