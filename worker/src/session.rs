@@ -29,7 +29,7 @@ use changes::{ForeignWriters, PublishSettings};
 use crds::annotations::CheckpointRequest;
 use crds::conditions::Reason;
 use crds::position::FilePosition;
-use crds::v1alpha1::ForeignWriters as ForeignWritersSpec;
+use crds::v1alpha1::{ForeignWriters as ForeignWritersSpec, StartSpec};
 use crds::worker_config::WorkerConfig;
 use crds::worker_status::{FenceKind, Phase};
 use source::preflight::Facts;
@@ -79,6 +79,8 @@ pub struct Memory {
     probed: Option<String>,
     /// The request to move the checkpoint that the process began with.
     asked: Option<CheckpointRequest>,
+    /// A start that the source has no position for, which took a dump to learn, and why.
+    nowhere: Option<(StartSpec, String)>,
     /// The commit on request that was carried out last.
     committed: Committed,
 }
@@ -162,6 +164,7 @@ impl Session<'_> {
         let opened = found::open(&config, self.instance, Arc::clone(&store), &checkpoint).await?;
         let request = self.request(&config, &opened, &store).await?;
         let ready = Ready { request, ..self.inspect(&config, &opened).await? };
+        self.leads_somewhere(&config, &ready)?;
         self.probe(&config, &store).await?;
         Ok(Prepared { config, store, checkpoint, opened, ready })
     }

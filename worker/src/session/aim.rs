@@ -35,8 +35,17 @@ pub async fn find(
     control: &mut Connection,
     settings: &SourceConfig,
 ) -> Result<FilePosition, Missed> {
+    foreseen(start, identity)?;
+    match &start.gtid_set {
+        Some(text) if start.mode == StartMode::GtidSet => of_set(text, identity, settings).await,
+        _ => Ok(position::resolve(start, identity, control, settings).await?.changes_from),
+    }
+}
+
+/// Whether the source may have it, as far as is known without a dump: anybody may ask.
+pub fn foreseen(start: &StartSpec, identity: &Identity) -> Result<(), Missed> {
     if let (StartMode::GtidSet, Some(text)) = (start.mode, &start.gtid_set) {
-        return of_set(text, identity, settings).await;
+        return wanted(text, identity).map(drop);
     }
     if let Some(wanted) = &start.file_position {
         let files = identity.binlogs.iter().flatten();
@@ -53,7 +62,22 @@ pub async fn find(
             )));
         }
     }
-    Ok(position::resolve(start, identity, control, settings).await?.changes_from)
+    Ok(())
+}
+
+/// The set that a text names, all of which the source has executed.
+fn wanted(text: &str, identity: &Identity) -> Result<GtidSet, Missed> {
+    let wanted =
+        GtidSet::parse(identity.flavor, text).map_err(|error| nowhere(text, &error.to_string()))?;
+    if !wanted.is_subset_of(&identity.executed) {
+        return Err(nowhere(text, "the source has not executed all of it"));
+    }
+    Ok(wanted)
+}
+
+fn nowhere(text: &str, why: &str) -> Missed {
+    let shown: String = text.chars().take(200).collect();
+    Missed::Nowhere(format!("gtid set {shown}: {why}; name a file and an offset instead"))
 }
 
 /// The position at which exactly these transactions were executed.
@@ -62,26 +86,19 @@ async fn of_set(
     identity: &Identity,
     settings: &SourceConfig,
 ) -> Result<FilePosition, Missed> {
-    let shown: String = text.chars().take(200).collect();
-    let nowhere = |why: &str| {
-        Missed::Nowhere(format!("gtid set {shown}: {why}; name a file and an offset instead"))
-    };
-    let flavor = identity.flavor;
-    let wanted = GtidSet::parse(flavor, text).map_err(|error| nowhere(&error.to_string()))?;
-    if !wanted.is_subset_of(&identity.executed) {
-        return Err(nowhere("the source has not executed all of it"));
-    }
+    let (flavor, wanted) = (identity.flavor, wanted(text, identity)?);
     let connection = source::connect(settings).await.map_err(Fault::from)?;
     let file = match connection.locate(flavor, &wanted).await {
         Ok(file) => file,
         Err(error) if error.refusal().is_some() => {
-            return Err(nowhere("the source has purged what follows on it"));
+            return Err(nowhere(text, "the source has purged what follows on it"));
         }
         Err(error) => return Err(Fault::from(error).into()),
     };
     let mut search = Search { flavor, wanted, executed: None, found: None };
     search.walk(&file, settings).await?;
-    search.found.ok_or_else(|| nowhere("no position of the binlog has exactly these before it"))
+    let never = "no position of the binlog has exactly these before it";
+    search.found.ok_or_else(|| nowhere(text, never))
 }
 
 /// Goes through a file until the set was executed.

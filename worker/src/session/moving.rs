@@ -70,7 +70,13 @@ impl Line<'_, '_> {
             (Err(Missed::Nowhere(why)), Some(_)) => {
                 return Ok(self.turn_down(request, why));
             }
-            (Err(missed), _) => return Err(missed.waits("start").into()),
+            (Err(missed), _) => {
+                let fault = missed.waits("start");
+                if fault.reason == Reason::PositionNotFound {
+                    self.session.memory.nowhere = Some((start, fault.message.clone()));
+                }
+                return Err(fault.into());
+            }
         };
         // Raw alone begins with the file.
         let aim = match state.facts.changes {
@@ -78,23 +84,15 @@ impl Line<'_, '_> {
             None => FilePosition { offset: 0, ..aim },
         };
         let Some(stands) = furthest(&state) else { return Ok(None) };
-        let Some(order) = aim.cmp_in_lineage(&stands) else {
-            let why = format!(
-                "{aim} and {stands}, where the archive stands, are files of different names"
-            );
-            return Ok(self.turn_down(request, why));
-        };
-        if order == Ordering::Greater {
-            return self.forward(request, otherwise, aim, settings, &state).await.map(Some);
+        match way(request, &aim, &stands) {
+            Ok(Way::Forward) => {
+                self.forward(request, otherwise, aim, settings, &state).await.map(Some)
+            }
+            Ok(Way::Again) => {
+                self.begin_again(request, &aim, stands, identity, &state).await.map(Some)
+            }
+            Err(why) => Ok(self.turn_down(request, why)),
         }
-        if request.target.is_some() {
-            let why = format!(
-                "{aim} is not ahead of {stands}, where the archive stands: nothing rewinds a cursor; to have \
-                 older binlog files again set spec.start to them and use reset-checkpoint"
-            );
-            return Ok(self.turn_down(request, why));
-        }
-        self.begin_again(request, &aim, stands, identity, &state).await.map(Some)
     }
 
     /// Refused, and not tried again by a later session of this process.
@@ -207,6 +205,34 @@ impl Line<'_, '_> {
     }
 }
 
+/// How a request is carried out.
+#[derive(Debug, PartialEq, Eq)]
+enum Way {
+    /// In the stint that is under way.
+    Forward,
+    /// In a new stint.
+    Again,
+}
+
+/// How one is carried out that leads to `aim` an archive that stands at `stands`; else why it is refused.
+fn way(
+    request: &CheckpointRequest,
+    aim: &FilePosition,
+    stands: &FilePosition,
+) -> Result<Way, String> {
+    match aim.cmp_in_lineage(stands) {
+        None => Err(format!(
+            "{aim} and {stands}, where the archive stands, are files of different names"
+        )),
+        Some(Ordering::Greater) => Ok(Way::Forward),
+        Some(_) if request.target.is_none() => Ok(Way::Again),
+        Some(_) => Err(format!(
+            "{aim} is not ahead of {stands}, where the archive stands: nothing rewinds a cursor; to have \
+             older binlog files again set spec.start to them and use reset-checkpoint"
+        )),
+    }
+}
+
 /// The cursor that is ahead of the other.
 fn furthest(state: &State) -> Option<FilePosition> {
     let cursors = [&state.facts.raw, &state.facts.changes].into_iter().flatten();
@@ -214,4 +240,29 @@ fn furthest(state: &State) -> Option<FilePosition> {
         Some(Ordering::Greater) => other,
         _ => one,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_leads_forward_or_begins_again_and_never_back_or_to_other_files() {
+        const OF: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff@7";
+        let set = CheckpointRequest::set(&format!("{OF}/binlog.000001:4")).unwrap();
+        let reset = CheckpointRequest::reset(OF).unwrap();
+        let stands = FilePosition::new("binlog.000003", 500);
+        let way =
+            |request, file: &str, offset| way(request, &FilePosition::new(file, offset), &stands);
+        for request in [&set, &reset] {
+            assert_eq!(way(request, "binlog.000003", 501), Ok(Way::Forward));
+            assert_eq!(way(request, "binlog.000004", 4), Ok(Way::Forward));
+            let other = way(request, "mysql-bin.000004", 4).unwrap_err();
+            assert!(other.contains("mysql-bin.000004:4") && other.contains("binlog.000003:500"));
+        }
+        for (file, offset) in [("binlog.000003", 500), ("binlog.000002", 900)] {
+            assert_eq!(way(&reset, file, offset), Ok(Way::Again));
+            assert!(way(&set, file, offset).unwrap_err().contains("nothing rewinds a cursor"));
+        }
+    }
 }

@@ -16,8 +16,10 @@ use crds::worker_config::{Consents, WorkerConfig};
 use crds::worker_status::{ActionFacet, Outcome};
 use jiff::Timestamp;
 
+use super::aim;
+use super::decide::Plan;
 use super::housekeeping::by;
-use super::{Session, SessionEnd};
+use super::{Ready, Session, SessionEnd};
 use crate::board::Board;
 use crate::fault::{Fault, chain};
 use crate::start::archive::{Elapsed, limited};
@@ -60,6 +62,28 @@ impl Session<'_> {
             Standing::Void(why) => refuse(self.board, &request, why),
         }
         Ok(None)
+    }
+
+    /// A reset whose start leads nowhere is waited out before the claim: each claim is an entry of the log.
+    pub(super) fn leads_somewhere(
+        &self,
+        config: &WorkerConfig,
+        ready: &Ready,
+    ) -> Result<(), Fault> {
+        let is_reset = ready.request.as_ref().is_some_and(|request| request.target.is_none());
+        // Any other is refused, wherever it leads.
+        let is_tried = matches!(ready.plan, Plan::Resume(_) | Plan::Gap { .. });
+        if !(is_reset && is_tried && config.archive.raw.enabled) {
+            return Ok(());
+        }
+        aim::foreseen(&config.start, &ready.facts.identity)
+            .map_err(|missed| missed.waits("start"))?;
+        match &self.memory.nowhere {
+            Some((start, why)) if *start == config.start => {
+                Err(Fault::source(Reason::PositionNotFound, why.clone()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
