@@ -172,3 +172,37 @@ async fn a_kill_around_the_entry_of_a_reset_decides_nothing_twice_on_mysql_97() 
 async fn a_kill_around_the_entry_of_a_reset_decides_nothing_twice_on_mariadb_11_8() -> Result<()> {
     a_kill_decides_nothing_twice(ServerKind::MariaDb118).await
 }
+
+/// Until a gap is believed it is seen twice, half a minute apart.
+const CONFIRMED: Duration = Duration::from_secs(90);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_settles_the_gap_that_the_stream_waits_at() -> Result<()> {
+    let mut stopped = Stopped::set(ServerKind::MariaDb118, "waits").await?;
+    stopped.lose(1).await?;
+    stopped.server.run(&["FLUSH BINARY LOGS"]).await?;
+    stopped.lose(2).await?;
+    let (file, offset) = stopped.server.position().await?;
+    reset::purge_to(&stopped.server, &file).await?;
+    let worker = stopped.stream.start()?;
+    worker.until("it waits at a gap", CONFIRMED, |status| status.open_gap_count == 1).await?;
+    assert!(worker.terminate(DRAINED).await?.success());
+
+    let value = format!("{}/{file}:{offset}", newest(&stopped.stream).await?);
+    let worker = stopped.asking("setCheckpoint", &value)?.start()?;
+    let is = |action: &ActionFacet| action.requested == value && action.outcome == Outcome::Done;
+    let done = |status: &WorkerStatus| status.checkpoint_action.as_ref().is_some_and(is);
+    worker.until("the request is carried out", CONFIRMED, done).await?;
+    worker.until("the gap is known and accepted", SHOWN, is_accepted).await?;
+    stopped.write().await?;
+    worker.archived_all_of(&stopped.server, ARCHIVED).await?;
+    assert!(worker.terminate(DRAINED).await?.success());
+    let gaps = entries(&stopped.stream.archive(), "gap").await?;
+    let told: Vec<_> =
+        gaps.iter().map(|entry| (&entry["gap"]["id"], &entry["gap"]["phase"])).collect();
+    let [(one, seen), (other, passed)] = told.as_slice() else {
+        return Err(Failure::new(format!("not two entries: {gaps:?}")));
+    };
+    assert_eq!((one, *seen, *passed), (other, &json!("detected"), &json!("passed")));
+    stopped.sound().await
+}

@@ -77,3 +77,36 @@ async fn a_reset_is_refused_while_the_worker_runs() -> Result<()> {
     assert_eq!(entries(&stopped.stream.archive(), "gap").await?, [] as [Value; 0]);
     stopped.sound().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_raw_a_request_is_refused_and_only_a_new_process_tries_it_again() -> Result<()> {
+    let mut stopped = Stopped::set(ServerKind::MariaDb118, "without-raw").await?;
+    let value = newest(&stopped.stream).await?;
+    let latest = json!({"start": {"mode": "Latest", "filePosition": null}});
+    let asking = stopped.asking("resetCheckpoint", &value)?.with(&latest)?;
+    let without = json!({"archive": {"raw": {"enabled": false}}});
+    let worker = asking.clone().with(&without)?.start()?;
+    let answer = answered(&worker, "reset-checkpoint", &value).await?;
+    assert_eq!(answer.outcome, Outcome::Refused, "{answer:?}");
+    assert!(answer.message.contains("archive.raw.enabled"), "{answer:?}");
+    streaming(&worker).await?;
+    let epoch = worker.status().await?.epoch;
+
+    // Nothing has moved, so it would hold: only that it was refused keeps the next session from it.
+    asking.write()?;
+    worker
+        .until("another session streams", STREAMS, |status| {
+            status.phase == Phase::Streaming && status.epoch > epoch
+        })
+        .await?;
+    assert_eq!(answered(&worker, "reset-checkpoint", &value).await?, answer);
+    assert!(worker.terminate(DRAINED).await?.success());
+    assert_eq!(entries(&stopped.stream.archive(), "lineage").await?.len(), 1);
+
+    let worker = asking.start()?;
+    assert_eq!(answered(&worker, "reset-checkpoint", &value).await?.outcome, Outcome::Done);
+    stopped.write().await?;
+    finish(&worker, &stopped.server).await?;
+    assert_eq!(entries(&stopped.stream.archive(), "lineage").await?.len(), 2);
+    stopped.sound().await
+}

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    record::Notes,
+    record::{Notes, Roll},
     standing::{self, Seen, Standing},
     turns::{Round, Unsettled},
 };
@@ -77,6 +77,12 @@ pub fn seen<'a>(
     }
 }
 
+/// The roll of a Deployment that takes a place. One without a pod (a stream that was stopped in the middle) takes none.
+fn roll(deployment: &WatchedDeployment) -> Option<Roll> {
+    let has_pod = deployment.spec.replicas != Some(0);
+    Notes::read(deployment.metadata.annotations.as_ref())?.roll.filter(|_| has_pod)
+}
+
 struct Conductor {
     context: Arc<Context>,
     halted: bool,
@@ -113,12 +119,8 @@ impl Conductor {
         rolled
             .iter()
             .filter_map(|deployment| {
-                // One without a pod (a stream that was refused and stopped in the middle) takes no place.
-                if deployment.spec.replicas == Some(0) {
-                    return None;
-                }
                 let meta = &deployment.metadata;
-                let roll = Notes::read(meta.annotations.as_ref())?.roll?;
+                let roll = roll(deployment)?;
                 let reference = crate::caches::parent(&**deployment)?;
                 let stream = caches.streams.get(&reference)?;
                 let (namespace, name) = (meta.namespace.clone()?, reference.name);
@@ -194,5 +196,32 @@ impl Conductor {
             self.context.events.tell(&about, notice).await;
             self.told.insert(uid);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::rollout::record::{Before, MadeFrom};
+
+    #[test]
+    fn a_stopped_stream_takes_no_place() {
+        let made_from = MadeFrom {
+            template: "new".to_owned(),
+            asked: "a".to_owned(),
+            generation: 1,
+            restarted_at: None,
+        };
+        let rolls = Some(Roll { before: Before::Ready, again: false });
+        let noted = Notes { made_from, roll: rolls }.write().unwrap();
+        let with = |replicas: u32| {
+            let metadata = json!({"name": "orders-worker", "annotations": noted});
+            let deployment = json!({"metadata": metadata, "spec": {"replicas": replicas}});
+            roll(&serde_json::from_value(deployment).unwrap())
+        };
+        assert_eq!(with(1), rolls);
+        assert_eq!(with(0), None);
     }
 }

@@ -237,6 +237,7 @@ impl Line<'_, '_> {
         }
     }
 }
+
 /// Where the stint goes on behind a gap: at the head of a file, which says what was executed before it. Row changes go on
 /// where they stand, if that is further.
 pub(super) fn behind_a_gap(state: &State, file: &str) -> Result<ResumePoint, SessionEnd> {
@@ -256,4 +257,41 @@ pub(super) fn behind_a_gap(state: &State, file: &str) -> Result<ResumePoint, Ses
         next_file: None,
         tables: Tables::default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use archive::entry::{Entry, Stored};
+    use crds::position::Flavor;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn behind_a_gap_rows_are_told_from_where_they_stand_if_that_is_further() {
+        let claim = json!({
+            "format": 1, "archive": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff", "n": 0, "epoch": 1,
+            "kind": "claim", "prev": null, "time": "2026-01-01T00:00:00Z",
+            "writer": {"instance": "one", "version": "0.1.0"},
+            "claim": {
+                "owner": {"cluster": "c", "namespace": "shop", "name": "orders"},
+                "holders": [{"instance": "one", "epoch": 1}],
+                "config": {"filter": null, "raw": true, "changes": true, "digest": ""}
+            }
+        });
+        let entry: Entry = serde_json::from_value(claim).unwrap();
+        let first = Stored { entry, digest: String::new() };
+        let mut state = State::begin(Flavor::MariaDB, &first).unwrap();
+        let point = |file: &str, pos| Some(Point::new("0001-7", file, pos));
+        state.facts.raw = point("b.000001", 300);
+        let told_from = |state: &State| {
+            let resume = behind_a_gap(state, "b.000005").unwrap();
+            assert_eq!(resume.at, FilePosition::new("b.000005", 0), "raw files are whole");
+            resume.changes_from
+        };
+        state.facts.changes = point("b.000001", 300);
+        assert_eq!(told_from(&state), None, "with the file");
+        state.facts.changes = point("b.000005", 700);
+        assert_eq!(told_from(&state), Some(FilePosition::new("b.000005", 700)), "told before");
+    }
 }

@@ -3,7 +3,7 @@
 use crds::position::Flavor;
 use serde_json::json;
 
-use super::{FoldError, State};
+use super::{FoldError, MAX_CONSENTS, State};
 use crate::entry::{Entry, Stored, sha256};
 
 fn stored(entry: Entry) -> Stored {
@@ -236,6 +236,26 @@ fn no_gap_moves_a_cursor_back() {
     let state = state.apply(&first).unwrap();
     assert!(refused(&state, &asked(&first, "b.000001", 50)).contains("back"));
     assert!(refused(&state, &asked(&first, "b.000000", 900)).contains("back"));
+}
+
+#[test]
+fn the_newest_consents_are_remembered_and_not_more_than_256() {
+    let (mut state, mut last) = start();
+    let value = |number: usize| format!("gap-{number}");
+    for number in 0..MAX_CONSENTS + 3 {
+        let consent = json!([{"kind": "acknowledgeGap", "value": value(number), "by": "test"}]);
+        last = after(
+            &last,
+            json!({
+                "kind": "gap", "consents": consent,
+                "gap": {"id": value(number), "phase": "acknowledged", "reason": "BinlogPurged",
+                        "from": point(0), "by": "test"}
+            }),
+        );
+        state = state.apply(&last).unwrap();
+    }
+    let kept: Vec<_> = state.facts.consents.iter().map(|given| given.value.clone()).collect();
+    assert_eq!(kept, (3..259).map(value).collect::<Vec<_>>());
 }
 
 #[test]
