@@ -28,7 +28,7 @@ test: ## set-up, check and every suite: real servers, a real S3 server, a real K
 	@e2e/run.sh check lint suites
 
 test-long: export SCALE := 10
-test-long: ## the same suites and assertions at ten times the scale
+test-long: ## the same suites and assertions at ten times the scale, and an upgrade from another version
 	@e2e/context.sh
 	@e2e/setup.sh all
 	@e2e/run.sh check lint suites

@@ -13,7 +13,7 @@ logs=.make/log
 mkdir -p "$logs"
 # Tests of a suite at once. They mostly wait, so more of them than cores.
 threads=$(($(nproc) + 2))
-rows=() failures=()
+rows=() failures=() left_out=()
 began=$SECONDS
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -104,6 +104,9 @@ lint() {
   part clippy cargo clippy --release --locked --workspace --all-targets --quiet -- -D warnings
 }
 
+# Only then a second version is built.
+is_long() { ((${SCALE:-1} >= 10)); }
+
 # Every file of tests/ that starts something. The harness proves itself first. Then two lanes, for most of what
 # a suite does is wait. Only one of them runs those with pods, so that two clusters never share the machine; the rest
 # is for whoever is free.
@@ -111,12 +114,14 @@ suites() {
   # With the tests, so that both have the same features: what is tested is what is shipped.
   part build cargo build --release --locked --workspace --bins --tests
   part archives "$e2e/images.sh"
+  if is_long; then part previous "$e2e/previous.sh"; fi
   local file name first=() pods=() rest=()
   for file in "$e2e"/tests/*.rs; do
     name=$(basename "$file" .rs)
     case $name in
       house) ;; # starts no server: part of check
       harness_*) first+=("$name") ;;
+      versions) if is_long; then pods+=("$name"); else left_out+=("$name"); fi ;;
       *) if grep -qE 'Cluster::shared|release::installed' "$file"; then pods+=("$name"); else rest+=("$name"); fi ;;
     esac
   done
@@ -149,6 +154,7 @@ for line in "${rows[@]}"; do
   printf '%-24s %7s %7s %8s %8s\n' $line
 done
 printf '%-24s %31d.%d\n' "all, SCALE=${SCALE:-1}" $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60 / 6))
+if ((${#left_out[@]})); then echo "left out, for make test-long: ${left_out[*]}"; fi
 if ((${#failures[@]})); then
   echo "failed: ${failures[*]} (whole outputs: $logs)"
   exit 1

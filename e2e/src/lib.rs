@@ -14,6 +14,7 @@ pub mod logs;
 pub mod operator;
 pub mod oracle;
 pub mod pki;
+pub mod previous;
 pub mod process;
 pub mod proxy;
 pub mod release;

@@ -29,9 +29,14 @@ pub async fn installed() -> Result<&'static Cluster> {
 
 /// Installs the chart, with more of Helm's flags.
 pub async fn install(plane: &ControlPlane, flags: &str) -> Result<()> {
+    install_chart(plane, "charts/binlog-operator", flags).await
+}
+
+/// Installs this chart, of some version, with more of Helm's flags.
+pub async fn install_chart(plane: &ControlPlane, chart: &str, flags: &str) -> Result<()> {
     // Streams that checkpoint each few seconds may: their tests wait for it.
     let line = format!(
-        "install binlog-operator charts/binlog-operator -n {NAMESPACE} --create-namespace \
+        "install binlog-operator {chart} -n {NAMESPACE} --create-namespace \
          --set minConfigMapIntervalSeconds=1 {flags}"
     );
     plane.helm(&line.split_whitespace().collect::<Vec<_>>()).await.map(drop)

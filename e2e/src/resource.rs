@@ -327,12 +327,18 @@ impl StreamResource {
 
     /// The position that the checkpoint ConfigMap names.
     pub async fn checkpointed(&self) -> Result<Option<FilePosition>> {
+        Ok(self.checkpoint().await?.map(|(_, at)| at))
+    }
+
+    /// The entry that the checkpoint ConfigMap names, and its position.
+    pub async fn checkpoint(&self) -> Result<Option<(u64, FilePosition)>> {
         let maps: Api<ConfigMap> = self.api();
         let data = maps.get(&format!("{}-checkpoint", self.name)).await?.data.unwrap_or_default();
         let Some(text) = data.get("checkpoint.json") else { return Ok(None) };
         let record: Value = serde_json::from_str(text).context(|| "read the checkpoint")?;
         let (file, offset) = (record["file"].as_str(), record["pos"].as_u64());
-        Ok(file.zip(offset).map(|(file, offset)| FilePosition::new(file, offset)))
+        let at = file.zip(offset).map(|(file, offset)| FilePosition::new(file, offset));
+        Ok(record["n"].as_u64().zip(at))
     }
 
     /// Kills the worker's container with -9, as a crash would.

@@ -203,6 +203,11 @@ pub struct Writers {
 impl Writers {
     /// Starts so many writers on a prepared server.
     pub async fn start(server: &Server, seed: u64, writers: u32) -> Result<Self> {
+        Self::paced(server, seed, writers, Duration::ZERO).await
+    }
+
+    /// The same, each with so much time between two transactions.
+    pub async fn paced(server: &Server, seed: u64, writers: u32, pace: Duration) -> Result<Self> {
         let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
         for number in 0..writers {
             let mut writer = Writer::connect(server, seed, number).await?;
@@ -211,6 +216,9 @@ impl Writers {
                 let mut done = Done::default();
                 while !stop.is_cancelled() {
                     done += writer.transaction().await?;
+                    if !pace.is_zero() {
+                        stop.run_until_cancelled(tokio::time::sleep(pace)).await;
+                    }
                 }
                 Ok(done)
             });
