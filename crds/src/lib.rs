@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod exposition;
 pub mod position;
 pub mod schema;
+pub mod spans;
 pub mod units;
 pub mod v1alpha1;
 pub mod worker_config;

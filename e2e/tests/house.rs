@@ -90,13 +90,15 @@ fn crates_see_only_what_they_may_see() {
         // A library for tests.
         ("fuzz", &[][..]),
         ("crds", &["fuzz"]),
-        ("operator", &["crds"]),
+        ("operator", &["crds", "traces"]),
         ("e2e", &["crds"]),
         ("binlog", &["crds", "fuzz"]),
         ("source", &["crds", "fuzz"]),
         ("archive", &["crds", "fuzz"]),
         ("changes", &["crds", "binlog", "archive", "fuzz"]),
-        ("worker", &["crds", "binlog", "source", "archive", "changes"]),
+        // Below both programs, and about neither.
+        ("traces", &["crds"]),
+        ("worker", &["crds", "binlog", "source", "archive", "changes", "traces"]),
     ]);
     let metadata =
         output("cargo", &["metadata", "--format-version=1", "--no-deps", "--offline", "--locked"]);
