@@ -147,6 +147,10 @@ pub struct WorkerDefaults {
     #[arg(long, env = "WORKER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub worker_log_format: LogFormat,
 
+    /// Where they hand their traces.
+    #[command(flatten)]
+    pub traces: TraceArgs,
+
     /// User id of the worker; "none" where the platform assigns ids (OpenShift).
     #[arg(long, env = "WORKER_RUN_AS_USER", default_value = "65532", value_parser = id_or_none)]
     pub worker_run_as_user: AssignedId,
@@ -154,6 +158,31 @@ pub struct WorkerDefaults {
     /// Group that owns a worker's volumes; "none" where the platform assigns ids (OpenShift).
     #[arg(long, env = "WORKER_FS_GROUP", default_value = "65532", value_parser = id_or_none)]
     pub worker_fs_group: AssignedId,
+}
+
+/// The collector that workers hand their traces to.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TraceArgs {
+    /// URL of the collector that workers hand their traces to, by OTLP over HTTP. Empty: none.
+    #[arg(long, env = "WORKER_OTLP_ENDPOINT")]
+    pub worker_otlp_endpoint: Option<String>,
+
+    /// Name of the Secret, to be found in the stream's namespace, with headers for that collector; where it is missing
+    /// none are sent.
+    #[arg(long, env = "WORKER_OTLP_HEADERS_SECRET")]
+    pub worker_otlp_headers_secret: Option<String>,
+
+    /// Key of that Secret: name=value pairs with commas between.
+    #[arg(long, env = "WORKER_OTLP_HEADERS_KEY", default_value = "headers", value_parser = non_blank)]
+    pub worker_otlp_headers_key: String,
+
+    /// Part of all traces that workers keep, from 0 to 1.
+    #[arg(long, env = "WORKER_TRACES_RATIO", default_value = "1", value_parser = non_blank)]
+    pub worker_traces_ratio: String,
+
+    /// More attributes of the workers' traces: name=value pairs with commas between.
+    #[arg(long, env = "WORKER_RESOURCE_ATTRIBUTES")]
+    pub worker_resource_attributes: Option<String>,
 }
 
 /// A numeric id, or none because the platform assigns it.

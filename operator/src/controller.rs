@@ -4,6 +4,7 @@
 pub mod apply;
 pub mod build;
 pub mod dereference;
+pub mod span;
 pub mod update_status;
 pub mod validate;
 
@@ -11,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use crds::conditions::Reason;
 use kube_runtime::controller::Action;
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, warn};
 
 use self::{
     apply::{Applied, ApplyError},
@@ -91,21 +92,37 @@ impl Error {
     }
 }
 
+/// A reconcile that failed, and the trace in which it can be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failed {
+    /// Why.
+    pub error: Error,
+    /// Id of its trace; none without a collector.
+    pub trace: Option<String>,
+}
+
 /// Brings one stream closer to what it asks for, and its status closer to the truth.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn reconcile(stream: Arc<Observed>, context: Arc<Context>) -> Result<Action, Error> {
+pub async fn reconcile(stream: Arc<Observed>, context: Arc<Context>) -> Result<Action, Failed> {
+    let span = span::reconcile(&stream);
+    let done = look(&stream, &context).instrument(span.clone()).await;
+    done.map_err(|error| Failed { trace: span::failed(&span, &error), error })
+}
+
+async fn look(stream: &Observed, context: &Context) -> Result<Action, Error> {
     let started = std::time::Instant::now();
     context.metrics.reconciling.inc();
-    let done = stages(&stream, &context).await;
+    let done = stages(stream, context).await;
     context.metrics.reconciling.dec();
     context.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
     let uid = stream.metadata.uid.as_deref().unwrap_or_default();
     let action = match done {
         Ok(action) => action,
         Err(error) => {
-            tell_failure(&context, &stream, &error).await;
+            tell_failure(context, stream, &error).await;
             return Err(error);
         }
     };
@@ -121,8 +138,10 @@ async fn stages(stream: &Observed, context: &Context) -> Result<Action, Error> {
         context.turns.withdraw(&key_of(stream));
         // Nothing is applied: the garbage collector takes what is owned, the rest stays (P8).
         let state = stream.stream.as_ref().ok().map(|stream| stream.spec.state);
-        let again = update_status(context, stream, &found, Outcome::Deleting(state)).await?;
-        return Ok(Action::requeue(again));
+        let outcome = Outcome::Deleting(state);
+        span::ends_as(&outcome);
+        let updated = update_status(context, stream, &found, outcome);
+        return Ok(Action::requeue(updated.instrument(span::update_status()).await?));
     }
     let input = Input {
         stream,
@@ -130,11 +149,12 @@ async fn stages(stream: &Observed, context: &Context) -> Result<Action, Error> {
         settings: &context.settings,
         deployed_restart: found.deployment.as_deref().and_then(WatchedDeployment::restarted_at),
     };
-    let planned = plan(&input);
+    let planned = span::validate().in_scope(|| plan(&input));
     let (outcome, failed) = match &planned {
         Ok((valid, resources)) => {
             tell_advice(context, stream, valid).await;
-            match apply::apply(context, valid, resources, &found).await {
+            let applying = apply::apply(context, valid, resources, &found);
+            match applying.instrument(span::apply()).await {
                 Ok(Applied::Done) => (Outcome::Applied(valid), None),
                 Ok(Applied::Waiting(message)) => {
                     context.turns.withdraw(&key_of(stream));
@@ -156,7 +176,9 @@ async fn stages(stream: &Observed, context: &Context) -> Result<Action, Error> {
         Outcome::Refused(_) => REFUSED,
         _ => Duration::MAX,
     };
-    let again = update_status(context, stream, &found, outcome).await?;
+    span::ends_as(&outcome);
+    let updated = update_status(context, stream, &found, outcome);
+    let again = updated.instrument(span::update_status()).await?;
     match failed {
         Some(error) => Err(error.into()),
         None => Ok(Action::requeue(again.min(soon))),
@@ -223,7 +245,8 @@ async fn tell_advice(context: &Context, stream: &Observed, valid: &ValidStream) 
 
 /// What follows a failure: a metric, a log line and the next try.
 #[allow(clippy::needless_pass_by_value)] // the controller hands it over so
-pub fn error_policy(stream: Arc<Observed>, error: &Error, context: Arc<Context>) -> Action {
+pub fn error_policy(stream: Arc<Observed>, failed: &Failed, context: Arc<Context>) -> Action {
+    let Failed { error, trace } = failed;
     context.metrics.failed(error.reason());
     if error.is_race() {
         debug!(%error, "two writers met, trying again");
@@ -236,6 +259,7 @@ pub fn error_policy(stream: Arc<Observed>, error: &Error, context: Arc<Context>)
         stream = stream.metadata.name.as_deref(),
         %error,
         delay_ms = delay.as_millis() as u64,
+        trace_id = trace.as_deref(),
         "reconcile failed, trying again"
     );
     Action::requeue(delay)

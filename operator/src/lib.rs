@@ -46,6 +46,7 @@ use kube_runtime::{
 };
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
+use traces::SpanCounts;
 use tracing::{debug, error, info, warn};
 
 use crate::{
@@ -113,17 +114,17 @@ pub enum RunError {
     Ended(&'static str),
 }
 
-/// Runs until a signal, or until it cannot go on.
+/// Runs until a signal, or until it cannot go on. `spans` is shown among the metrics.
 ///
 /// # Errors
 /// See [`RunError`]; the process should then exit non-zero.
-pub async fn run(args: Args) -> Result<(), RunError> {
+pub async fn run(args: Args, spans: SpanCounts) -> Result<(), RunError> {
     let client = client().await.map_err(|error| RunError::Client(Box::new(error)))?;
     if args.check {
         let faults = check::run(&args, &client).await;
         return if faults == 0 { Ok(()) } else { Err(RunError::Check(faults)) };
     }
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new(spans));
     let health = Arc::new(Health::default());
     let shutdown = CancellationToken::new();
     let mut tasks: JoinSet<&'static str> = JoinSet::new();

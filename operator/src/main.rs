@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use operator::{args::Args, telemetry};
+use traces::Traces;
 use tracing::error;
 
 fn main() -> ExitCode {
@@ -13,10 +14,13 @@ fn main() -> ExitCode {
         eprintln!("operator: another TLS provider is installed already");
         return ExitCode::FAILURE;
     }
-    if let Err(error) = telemetry::install(args.log_format, &args.log_filter) {
-        eprintln!("operator: --log-filter {:?}: {error}", args.log_filter);
-        return ExitCode::from(2);
-    }
+    let traces = match telemetry::install(&args) {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("operator: --log-filter {:?}: {error}", args.log_filter);
+            return ExitCode::from(2);
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -24,7 +28,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(operator::run(args)) {
+    let counts = traces.as_ref().map(Traces::counts).unwrap_or_default();
+    let ended = runtime.block_on(operator::run(args, counts));
+    if let Some(traces) = traces {
+        traces.close();
+    }
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(%error, "operator ends");

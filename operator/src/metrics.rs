@@ -15,6 +15,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use traces::SpanCounts;
 
 pub use self::shown::Shown;
 use crate::rollout::pace::Fleet;
@@ -73,6 +74,8 @@ pub struct Metrics {
     pub streams: Gauge,
     /// Conditions and reason of each stream.
     pub shown: Shown,
+    /// Spans that ended; without a collector there is no series.
+    pub trace_spans: SpanCounts,
 }
 
 impl fmt::Debug for Metrics {
@@ -83,6 +86,13 @@ impl fmt::Debug for Metrics {
 
 impl Default for Metrics {
     fn default() -> Metrics {
+        Metrics::new(SpanCounts::default())
+    }
+}
+
+impl Metrics {
+    /// All at their beginning but the spans, which are counted from before.
+    pub fn new(trace_spans: SpanCounts) -> Metrics {
         let mut metrics = Metrics {
             registry: Registry::with_prefix("binlog_operator"),
             reconciles: Counter::default(),
@@ -100,13 +110,12 @@ impl Default for Metrics {
             leader: Gauge::default(),
             streams: Gauge::default(),
             shown: Shown::default(),
+            trace_spans,
         };
         metrics.register();
         metrics
     }
-}
 
-impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
@@ -147,6 +156,11 @@ impl Metrics {
             self.rollout_halted.clone(),
         );
         r.register("polls", "Polls of workers, by outcome", self.polls.clone());
+        r.register(
+            "trace_spans",
+            "Spans for the collector of traces: exported, failed (it did not take them), dropped (too many waited)",
+            self.trace_spans.clone(),
+        );
     }
 
     /// The exposition.
@@ -196,6 +210,7 @@ mod tests {
         metrics.shown.show("shop", "orders", ready, "Streaming");
         metrics.polled("answered");
         metrics.failed("ApplyFailed");
+        metrics.trace_spans.get_or_create(&[("outcome", "exported")]).inc();
         metrics.show_rollout(&Fleet::default(), 0);
         metrics.reconcile_seconds.observe(0.1);
         metrics

@@ -12,11 +12,14 @@ use std::{
     time::Duration,
 };
 
-use crds::worker_status::{Phase, WorkerStatus};
+use crds::{
+    spans::TARGET,
+    worker_status::{Phase, WorkerStatus},
+};
 use kube_runtime::reflector::ObjectRef;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{Instrument, Span, debug, field::Empty, info_span};
 
 use crate::{
     answers::{Answer, Key},
@@ -43,6 +46,8 @@ struct Target {
     since: Instant,
     due: Instant,
     in_flight: bool,
+    /// It answered the last time, and was past its start. Of such ones no poll is traced: they are too many, and all alike.
+    steady: bool,
     /// What was last told to the controller.
     told: u64,
 }
@@ -51,6 +56,7 @@ struct Poll {
     key: Key,
     pod_uid: String,
     ip: IpAddr,
+    is_traced: bool,
 }
 
 struct Polled {
@@ -120,15 +126,19 @@ impl Poller {
                 continue;
             }
             target.in_flight = true;
-            self.waiting.push_back(Poll { key, pod_uid, ip });
+            self.waiting.push_back(Poll { key, pod_uid, ip, is_traced: !target.steady });
         }
     }
 
     fn start_waiting(&mut self, polls: &mut JoinSet<Polled>) {
         while polls.len() < AT_ONCE {
-            let Some(Poll { key, pod_uid, ip }) = self.waiting.pop_front() else { return };
+            let Some(Poll { key, pod_uid, ip, is_traced }) = self.waiting.pop_front() else {
+                return;
+            };
+            let span = if is_traced { span(&key) } else { Span::none() };
             polls.spawn(async move {
-                let answer = worker_client::status(ip, ADMIN_PORT).await;
+                let answer = worker_client::status(ip, ADMIN_PORT).instrument(span.clone()).await;
+                span.record("binlogstream.outcome", outcome(&answer));
                 Polled { key, pod_uid, answer }
             });
         }
@@ -172,17 +182,17 @@ impl Poller {
             return;
         }
         let starting = now.duration_since(target.since) < PATIENCE;
+        self.context.metrics.polled(outcome(&answer));
+        target.steady = answer.as_ref().is_ok_and(|status| status.phase != Phase::Starting);
         let (wait, told) = match answer {
             Ok(status) => {
-                self.context.metrics.polled("answered");
-                let settled = status.phase != Phase::Starting;
+                let settled = target.steady;
                 let told = fingerprint(&status);
                 let answer = Answer { pod_uid, status: Arc::new(status), at: now };
                 self.context.answers.put(key.clone(), answer);
                 (if starting && !settled { TICK } else { USUAL }, told)
             }
             Err(error) => {
-                self.context.metrics.polled(error.outcome());
                 debug!(namespace = %key.0, stream = %key.1, %error, "poll");
                 let last = self.context.answers.get(&key);
                 let last = last.filter(|last| last.pod_uid == target.pod_uid);
@@ -226,7 +236,28 @@ impl Poller {
 const SILENT: u64 = 1;
 
 fn new_target(pod_uid: &str, now: Instant) -> Target {
-    Target { pod_uid: pod_uid.to_owned(), since: now, due: now, in_flight: false, told: 0 }
+    let pod_uid = pod_uid.to_owned();
+    Target { pod_uid, since: now, due: now, in_flight: false, steady: false, told: 0 }
+}
+
+/// How a poll ended: a word for metric and trace.
+fn outcome(answer: &Result<WorkerStatus, PollError>) -> &'static str {
+    match answer {
+        Ok(_) => "answered",
+        Err(error) => error.outcome(),
+    }
+}
+
+fn span((namespace, name): &Key) -> Span {
+    info_span!(
+        target: TARGET,
+        parent: None,
+        "poll",
+        otel.kind = "client",
+        binlogstream.namespace = namespace,
+        binlogstream.name = name,
+        binlogstream.outcome = Empty,
+    )
 }
 
 fn stream_of(pod: &WatchedPod) -> Option<Key> {

@@ -9,7 +9,7 @@ use crds::{
     worker_config::LogFormat,
 };
 
-use crate::args::{self, Args, PullPolicy, WorkerDefaults};
+use crate::args::{self, Args, PullPolicy, TraceArgs, WorkerDefaults};
 use crate::controller::validate::image;
 
 /// What the pure stages know about the operator.
@@ -45,10 +45,25 @@ pub struct Settings {
     pub log_level: LogLevel,
     /// Form of the workers' log.
     pub log_format: LogFormat,
+    /// Where workers hand their traces; none = nowhere.
+    pub traces: Option<WorkerTraces>,
     /// User id of the worker; none = the platform assigns it.
     pub run_as_user: Option<i64>,
     /// Group of the worker's volumes; none = the platform assigns it.
     pub fs_group: Option<i64>,
+}
+
+/// What workers are told of the collector of traces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerTraces {
+    /// Its URL.
+    pub endpoint: String,
+    /// Name and key of the Secret with headers for it.
+    pub headers: Option<(String, String)>,
+    /// Part of all traces that is kept.
+    pub ratio: String,
+    /// More attributes of the workers' resource.
+    pub attributes: Option<String>,
 }
 
 /// An argument that cannot work.
@@ -74,6 +89,7 @@ impl Settings {
             worker_grace_seconds,
             worker_log_level,
             worker_log_format,
+            traces,
             worker_run_as_user,
             worker_fs_group,
         } = &args.worker;
@@ -109,10 +125,36 @@ impl Settings {
                 args::LogFormat::Text => LogFormat::Text,
                 args::LogFormat::Json => LogFormat::Json,
             },
+            traces: worker_traces(traces)?,
             run_as_user: worker_run_as_user.0,
             fs_group: worker_fs_group.0,
         })
     }
+}
+
+fn worker_traces(args: &TraceArgs) -> Result<Option<WorkerTraces>, SettingsError> {
+    let TraceArgs {
+        worker_otlp_endpoint,
+        worker_otlp_headers_secret,
+        worker_otlp_headers_key,
+        worker_traces_ratio,
+        worker_resource_attributes,
+    } = args;
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+    let Some(endpoint) = given(worker_otlp_endpoint) else { return Ok(None) };
+    traces::check_endpoint(&endpoint).map_err(|mend| {
+        let shown = if endpoint.contains('@') { "one with a password" } else { &endpoint };
+        wrong("worker-otlp-endpoint", &shown, &mend)
+    })?;
+    traces::check_ratio(worker_traces_ratio)
+        .map_err(|mend| wrong("worker-traces-ratio", worker_traces_ratio, &mend))?;
+    let secret = given(worker_otlp_headers_secret);
+    Ok(Some(WorkerTraces {
+        endpoint,
+        headers: secret.map(|name| (name, worker_otlp_headers_key.clone())),
+        ratio: worker_traces_ratio.clone(),
+        attributes: given(worker_resource_attributes),
+    }))
 }
 
 fn wrong(flag: &'static str, value: &impl ToString, message: &impl ToString) -> SettingsError {
@@ -183,10 +225,24 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn workers_hand_their_traces_nowhere_unless_a_collector_is_named() {
+        let beside = ["--worker-otlp-headers-secret", "otlp", "--worker-traces-ratio", "often"];
+        assert_eq!(with(&beside).unwrap().traces, None);
+        assert_eq!(with(&["--worker-otlp-endpoint", ""]).unwrap().traces, None);
+        let endpoint = ["--worker-otlp-endpoint", "http://collector:4318"];
+        assert!(with(&[&endpoint[..], &beside].concat()).is_err());
+        let traces = with(&[&endpoint[..], &beside[..2]].concat()).unwrap().traces.unwrap();
+        assert_eq!(traces.headers, Some(("otlp".to_owned(), "headers".to_owned())));
+        assert_eq!((&*traces.ratio, traces.attributes), ("1", None));
+    }
+
+    #[test]
     fn bad_values_name_flag_value_and_mend() {
         let error = with(&["--worker-memory-limit", "half a gig"]).unwrap_err().to_string();
         assert!(error.contains("--worker-memory-limit") && error.contains("half a gig"), "{error}");
         assert!(with(&["--worker-log-level", "loud"]).is_err());
+        let error = with(&["--worker-otlp-endpoint", "collector:4317"]).unwrap_err().to_string();
+        assert!(error.contains("--worker-otlp-endpoint is \"collector:4317\": write"), "{error}");
         assert!(with(&["--worker-spool-size", "0"]).is_err());
     }
 }

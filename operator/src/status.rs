@@ -65,6 +65,18 @@ impl<'a> Outcome<'a> {
         }
     }
 
+    /// A word of a closed list, for traces.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Outcome::Applied(_) => "applied",
+            Outcome::Waiting(..) => "waiting",
+            Outcome::Held(..) => "held",
+            Outcome::Refused(_) => "refused",
+            Outcome::Failed(..) => "failed",
+            Outcome::Deleting(_) => "deleting",
+        }
+    }
+
     /// spec.state, as far as it could be read.
     pub fn state(&self) -> Option<StreamState> {
         match self {

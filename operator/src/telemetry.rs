@@ -1,23 +1,29 @@
-//! Log lines, as text for people or as JSON for machines.
+//! Log lines, as text for people or as JSON for machines, and traces if the environment names a collector.
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::{EnvFilter, filter::ParseError};
+use crds::spans::OPERATOR;
+use traces::{Lines, Service, Traces};
+use tracing_subscriber::filter::ParseError;
 
-use crate::args::LogFormat;
+use crate::args::{Args, LogFormat};
 
-/// Installs the process-wide subscriber.
+/// Installs the process-wide subscriber. What is returned is closed at the process's end.
 ///
 /// # Errors
-/// When `filter` is not one.
-pub fn install(format: LogFormat, filter: &str) -> Result<(), ParseError> {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(filter)?)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
-    Ok(())
+/// When the log's filter is not one.
+pub fn install(args: &Args) -> Result<Option<Traces>, ParseError> {
+    let json = args.log_format == LogFormat::Json;
+    let lines = Lines::new(json, std::io::stderr().is_terminal(), &args.log_filter)?;
+    let identity = args.identity.clone();
+    let service = Service {
+        name: OPERATOR,
+        version: env!("CARGO_PKG_VERSION"),
+        attributes: vec![
+            ("service.instance.id", identity.clone()),
+            ("k8s.pod.name", identity),
+            ("k8s.namespace.name", Some(args.lease_namespace.clone())),
+        ],
+    };
+    Ok(traces::install(lines, service))
 }

@@ -13,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use traces::SpanCounts;
 
 /// One closed word per fault.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,6 +63,8 @@ pub struct Metrics {
     pub faults: Family<ReasonLabel, Counter>,
     /// Bytes that wait for the archive on disk.
     pub spooled_bytes: Gauge,
+    /// Spans that ended; without a collector there is no series.
+    pub trace_spans: SpanCounts,
     lag: Known,
     silence: Known,
     pending_bytes: Gauge<u64, AtomicU64>,
@@ -82,6 +85,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// All at their beginning but the spans, which are counted from before.
+    pub fn new(trace_spans: SpanCounts) -> Self {
+        Self { trace_spans, ..Self::default() }
+    }
+
     /// Adds what was received since the last call.
     pub fn add_received(&self, events: u64, bytes: u64, transactions: u64, rows: u64) {
         self.events.inc_by(events);
@@ -204,6 +212,11 @@ impl Metrics {
         r.register("commits", "Log entries created", self.commits.clone());
         r.register("connects", "Connections made to the source", self.connects.clone());
         r.register("faults", "Faults by reason", self.faults.clone());
+        r.register(
+            "trace_spans",
+            "Spans for the collector of traces: exported, failed (it did not take them), dropped (too many waited)",
+            self.trace_spans.clone(),
+        );
     }
 }
 
@@ -267,6 +280,7 @@ mod tests {
         metrics.read(&full_report(), true, Some(3));
         metrics.received_bytes.inc_by(7);
         metrics.faults.get_or_create(&ReasonLabel { reason: "AuthFailed" }).inc();
+        metrics.trace_spans.get_or_create(&[("outcome", "exported")]).inc();
         let text = text(&metrics);
         assert!(text.contains("binlog_worker_received_bytes_total 7\n"), "{text}");
         told::is_told_in_the_readme_and_well_formed("worker", &text);

@@ -7,8 +7,10 @@ use archive::commit::Durable;
 use archive::store::Store;
 use changes::{PublishError, PublishSettings, Publisher};
 use crds::conditions::Reason;
+use crds::spans::TARGET;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span, field::Empty, info_span};
 use uuid::Uuid;
 
 use crate::backoff::Backoff;
@@ -45,8 +47,9 @@ pub async fn follow(mut follow: Follow, stop: CancellationToken) {
     loop {
         let ending = stop.is_cancelled();
         let head = follow.durable.borrow_and_update().state.n;
+        let span = span(head);
         let attempt = tokio::select! {
-            attempt = publish(&mut publisher, &follow, head) => Some(attempt),
+            attempt = publish(&mut publisher, &follow, head).instrument(span.clone()) => Some(attempt),
             () = late(&stop), if !ending => None,
         };
         let failed = match attempt {
@@ -56,6 +59,8 @@ pub async fn follow(mut follow: Follow, stop: CancellationToken) {
                 continue;
             }
             Some(Err(error)) => {
+                span.record("error.type", Reason::PublishFailed.as_str());
+                span.record("otel.status_code", "error");
                 let error = chain(&error);
                 tracing::warn!(error, "change table could not be published, trying again");
                 if backoff.attempts() >= TOLD_AFTER {
@@ -70,6 +75,7 @@ pub async fn follow(mut follow: Follow, stop: CancellationToken) {
                 true
             }
         };
+        drop(span);
         if ending {
             return;
         }
@@ -86,6 +92,18 @@ pub async fn follow(mut follow: Follow, stop: CancellationToken) {
             changed = follow.durable.changed() => if changed.is_err() { return },
         }
     }
+}
+
+/// The trace of one attempt.
+fn span(head: u64) -> Span {
+    info_span!(
+        target: TARGET,
+        parent: None,
+        "publish",
+        binlogstream.entry = head as i64,
+        "error.type" = Empty,
+        otel.status_code = Empty,
+    )
 }
 
 /// Some time after the end was asked for.

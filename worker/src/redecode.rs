@@ -115,7 +115,7 @@ async fn try_redecode(path: &Path, selection: &Selection) -> Result<Outcome, Ref
     if config.state == StreamState::Running {
         return Err(Refusal::Running(path.display().to_string()));
     }
-    telemetry::start(config.log_format, config.log_level.as_str());
+    telemetry::start_logs(&config);
     let instance = run::acquire(&config, run::pod_uid(&config).as_deref())?;
     let store = crate::start::store::open(&config)?;
     // Consents are for the worker to use up.

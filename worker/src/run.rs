@@ -13,6 +13,7 @@ use crds::worker_status::Phase;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use traces::Traces;
 
 use crate::backoff::Backoff;
 use crate::board::Board;
@@ -81,8 +82,23 @@ pub async fn run(path: &Path) -> Exit {
             }
         }
     };
-    telemetry::start(config.log_format, config.log_level.as_str());
     let pod_uid = pod_uid(&config);
+    let traces = telemetry::start(&config, pod_uid.as_deref());
+    let exit = serve(path, config, pod_uid, stop, traces.as_ref()).await;
+    signals.abort();
+    close(traces).await;
+    tracing::info!(exit = exit.code(), "worker ended");
+    exit
+}
+
+/// From the working directory to the drain.
+async fn serve(
+    path: &Path,
+    config: WorkerConfig,
+    pod_uid: Option<String>,
+    stop: CancellationToken,
+    traces: Option<&Traces>,
+) -> Exit {
     let instance = match acquire(&config, pod_uid.as_deref()) {
         Ok(instance) => instance,
         Err(error) => {
@@ -100,7 +116,8 @@ pub async fn run(path: &Path) -> Exit {
             return Exit::BadConfig;
         }
     };
-    let (board, metrics) = (Board::new(instance.id(), pod_uid.clone()), Metrics::default());
+    let board = Board::new(instance.id(), pod_uid.clone());
+    let metrics = Metrics::new(traces.map(Traces::counts).unwrap_or_default());
     board.update(|facts| facts.report.config_generation = config.generation);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -128,7 +145,6 @@ pub async fn run(path: &Path) -> Exit {
     };
     let exit = life.live().await;
     closing.cancel();
-    signals.abort();
     if tokio::time::timeout(Duration::from_secs(5), watching).await.is_err() {
         tracing::warn!("the watch of the configuration did not end in time");
     }
@@ -137,8 +153,15 @@ pub async fn run(path: &Path) -> Exit {
         Ok(Ok(Err(error))) => tracing::warn!(%error, "status endpoint ended with an error"),
         _ => tracing::warn!("status endpoint did not end in time"),
     }
-    tracing::info!(exit = exit.code(), "worker ended");
     exit
+}
+
+/// Hands over the last spans. The wait for them has a bound of its own.
+async fn close(traces: Option<Traces>) {
+    let Some(traces) = traces else { return };
+    if let Err(error) = tokio::task::spawn_blocking(move || traces.close()).await {
+        tracing::warn!(%error, "the last spans were not handed over");
+    }
 }
 
 /// The pod's UID, in a pod: from the configuration, or from the environment that the pod's own specification fills.

@@ -13,6 +13,7 @@ mod line;
 mod moving;
 mod opening;
 mod request;
+mod span;
 mod switch;
 mod tail;
 mod watch;
@@ -35,6 +36,7 @@ use crds::worker_status::{FenceKind, Phase};
 use source::preflight::Facts;
 use source::{Connection, SourceConfig};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use self::commit_now::Committed;
 pub(crate) use self::decide::held_back;
@@ -129,6 +131,15 @@ struct Prepared {
     ready: Ready,
 }
 
+/// What streams, once the epoch is taken.
+struct Claimed {
+    config: Arc<WorkerConfig>,
+    store: Arc<dyn Store>,
+    committer: Arc<Committer>,
+    keeper: Keeper,
+    ready: Ready,
+}
+
 impl Session<'_> {
     /// Runs until told otherwise or until something must be waited out.
     pub async fn run(mut self) -> SessionEnd {
@@ -138,6 +149,18 @@ impl Session<'_> {
     }
 
     async fn run_inner(&mut self) -> Result<SessionEnd, SessionEnd> {
+        let span = span::open();
+        let opened = self.open().instrument(span.clone()).await;
+        let claimed = opened.inspect_err(|end| span::ended(&span, end))?;
+        let epoch = claimed.committer.durable().borrow().state.epoch;
+        span.record("binlogstream.epoch", epoch as i64);
+        drop(span);
+        let Claimed { config, store, committer, keeper, ready } = claimed;
+        self.stream(&config, &store, committer, keeper, ready).await
+    }
+
+    /// From nothing to the claim.
+    async fn open(&mut self) -> Result<Claimed, SessionEnd> {
         // Nothing before the claim needs a drain, and a worker that is to end must not claim any more: its
         // successor may have claimed already, and would be fenced by a process that is about to go. One that is
         // to pause must not wait for an archive or a source that gives no answer.
@@ -145,27 +168,33 @@ impl Session<'_> {
         let running = config.borrow_and_update().clone();
         let prepared = tokio::select! {
             biased;
-            () = stop.cancelled() => return Ok(SessionEnd::Told),
-            () = watch::another(&mut config, &running) => return Ok(SessionEnd::Told),
+            () = stop.cancelled() => return Err(SessionEnd::Told),
+            () = watch::another(&mut config, &running) => return Err(SessionEnd::Told),
             prepared = self.prepare() => prepared?,
         };
         let Prepared { config, store, checkpoint, opened, ready } = prepared;
-        let (committer, consented) = self.claim(&config, opened, &ready).await?;
+        let claiming = self.claim(&config, opened, &ready);
+        let (committer, consented) = claiming.instrument(span::claim()).await?;
         let replace = if consented { Replace::Consented } else { Replace::Older };
         let keeper = self.start_keeper(&config, checkpoint, &committer, &ready.facts, replace);
-        self.stream(&config, &store, committer, keeper, ready).await
+        Ok(Claimed { config, store, committer, keeper, ready })
     }
 
     /// Everything that comes before the claim; writes nothing but the probe's keys.
     async fn prepare(&mut self) -> Result<Prepared, SessionEnd> {
         let config = self.config.borrow_and_update().clone();
         let store = crate::start::store::open(&config)?;
-        let checkpoint = found::checkpoint(&self.config, self.secrets).await?;
-        let opened = found::open(&config, self.instance, Arc::clone(&store), &checkpoint).await?;
+        let reading = async {
+            let checkpoint = found::checkpoint(&self.config, self.secrets).await?;
+            let opened = found::open(&config, self.instance, Arc::clone(&store), &checkpoint);
+            Ok::<_, SessionEnd>((opened.await?, checkpoint))
+        };
+        let (opened, checkpoint) = reading.instrument(span::read_archive()).await?;
         let request = self.request(&config, &opened, &store).await?;
-        let ready = Ready { request, ..self.inspect(&config, &opened).await? };
+        let inspecting = self.inspect(&config, &opened).instrument(span::inspect_source());
+        let ready = Ready { request, ..inspecting.await? };
         self.leads_somewhere(&config, &ready)?;
-        self.probe(&config, &store).await?;
+        self.probe(&config, &store).instrument(span::probe_store()).await?;
         Ok(Prepared { config, store, checkpoint, opened, ready })
     }
 

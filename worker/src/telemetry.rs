@@ -1,24 +1,45 @@
-//! Logs: text or JSON on standard error, filtered by level. No value of a row and no secret is ever a field.
+//! Logs: text or JSON on standard error, filtered by level. Traces, if the environment names a collector. No value of a
+//! row and no secret is ever a field of either.
 
-use crds::worker_config::LogFormat;
-use tracing_subscriber::EnvFilter;
+use crds::spans::WORKER;
+use crds::worker_config::{LogFormat, WorkerConfig};
+use traces::{Lines, Service, Traces};
 
-/// Starts logging for the whole process. Call once.
-///
-/// Libraries are held at `warn`, whatever the level asked for: at `debug` some of them print headers.
-pub fn start(format: LogFormat, level: &str) {
-    let filter = EnvFilter::new(format!(
-        "warn,worker={level},archive={level},binlog={level},changes={level},source={level}"
-    ));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false);
-    let outcome = match format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.try_init(),
+/// Starts logging for the whole process, and traces if they are asked for. Call once, and close what is returned at
+/// the end.
+pub fn start(config: &WorkerConfig, pod_uid: Option<&str>) -> Option<Traces> {
+    let lines = lines(config)?;
+    let of_pod = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let instance = pod_uid.or(config.instance.id.as_deref()).map(str::to_owned);
+    let service = Service {
+        name: WORKER,
+        version: env!("CARGO_PKG_VERSION"),
+        attributes: vec![
+            ("service.instance.id", instance),
+            ("binlogstream.namespace", Some(config.namespace.clone())),
+            ("binlogstream.name", Some(config.name.clone())),
+            ("k8s.namespace.name", pod_uid.map(|_| config.namespace.clone())),
+            ("k8s.pod.uid", pod_uid.map(str::to_owned)),
+            ("k8s.pod.name", of_pod("POD_NAME")),
+            ("k8s.node.name", of_pod("NODE_NAME")),
+        ],
     };
-    if outcome.is_err() {
-        tracing::debug!("logging was already started");
+    traces::install(lines, service)
+}
+
+/// Starts logging alone, for a command that ends by itself.
+pub fn start_logs(config: &WorkerConfig) {
+    if let Some(lines) = lines(config) {
+        lines.install_alone();
     }
+}
+
+/// Libraries are held at `warn`, whatever the level asked for: at `debug` some of them print headers.
+fn lines(config: &WorkerConfig) -> Option<Lines> {
+    let level = config.log_level.as_str();
+    let filter = format!(
+        "warn,worker={level},archive={level},binlog={level},changes={level},source={level},traces={level}"
+    );
+    // Made of words of a closed list, so it can be read.
+    Lines::new(config.log_format == LogFormat::Json, false, &filter).ok()
 }

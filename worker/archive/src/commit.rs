@@ -15,6 +15,7 @@
 //!   (P9), whatever the store does (`parts_under_way_are_bounded_by_their_bytes`).
 
 mod batch;
+mod span;
 mod status;
 mod task;
 mod upload;
@@ -163,7 +164,8 @@ impl Committer {
     /// Hands over a batch; batches become durable in the order in which they are submitted, and their
     /// parts must have been begun in that order too. Waits while the queue is full.
     pub async fn submit(&self, batch: Batch) -> Result<(), Ended> {
-        self.commands.send(Command::Batch(Box::new(batch))).await.map_err(|_| Ended)
+        let command = Command::Batch(Box::new(batch), self.uploads.cut());
+        self.commands.send(command).await.map_err(|_| Ended)
     }
 
     /// Appends an entry that is no commit (gap, lineage, maintenance), after all batches submitted
@@ -188,7 +190,7 @@ impl Committer {
         let (reply, answer) = oneshot::channel();
         let n = self.durable.borrow().state.n + 1;
         let ended = || LogError::Cancelled { n };
-        let command = Command::Maintain(Box::new(step), reply);
+        let command = Command::Maintain(Box::new(step), self.uploads.cut(), reply);
         self.commands.send(command).await.map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }

@@ -12,11 +12,12 @@ use crds::worker_config::WorkerConfig;
 use source::{Dump, DumpRefusal, Identity, SourceConfig};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::decide::server_of;
 use super::housekeeping::{GapConsents, acknowledge_gaps};
 use super::watch::{Cause, Watch, another};
-use super::{Ready, Session, SessionEnd};
+use super::{Ready, Session, SessionEnd, span};
 use crate::backoff::Backoff;
 use crate::fault::{Fault, chain};
 use crate::names::ask::Asker;
@@ -214,15 +215,23 @@ impl Line<'_, '_> {
             Ok(assembler) => assembler,
             Err(fault) => return Next::End(SessionEnd::Fault(fault)),
         };
+        let span = span::connect();
         let mut dump = tokio::select! {
             biased;
             end = self.told() => return Next::End(end),
-            opened = self.open_dump(place) => match opened {
+            opened = self.open_dump(place).instrument(span.clone()) => match opened {
                 Ok(Ok(dump)) => dump,
-                Ok(Err(fault)) => return Next::Reconnect(Box::new(place.resume.clone()), fault),
-                Err(end) => return Next::End(end),
+                Ok(Err(fault)) => {
+                    span::failed(&span, &fault);
+                    return Next::Reconnect(Box::new(place.resume.clone()), fault);
+                }
+                Err(end) => {
+                    span::ended(&span, &end);
+                    return Next::End(end);
+                }
             },
         };
+        drop(span);
         self.session.metrics.connects.inc();
         let heartbeats = self.config.source.heartbeat_interval.get();
         self.session.board.update(|facts| {

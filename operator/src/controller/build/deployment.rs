@@ -14,8 +14,8 @@ use k8s_openapi::{
             DownwardAPIProjection, DownwardAPIVolumeFile, EmptyDirVolumeSource, EnvVar,
             EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference, ObjectFieldSelector,
             PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-            ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecurityContext,
-            ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+            ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretKeySelector,
+            SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
         },
     },
     apimachinery::pkg::{
@@ -26,7 +26,10 @@ use kube::api::ObjectMeta;
 use serde::Serialize;
 
 use super::{ADMIN_PORT, ADMIN_PORT_NAME, labels, mounts, rbac, volume_claim};
-use crate::{controller::validate::ValidStream, settings::Settings};
+use crate::{
+    controller::validate::ValidStream,
+    settings::{Settings, WorkerTraces},
+};
 
 const CONTAINER: &str = "worker";
 const CONFIG: &str = "config";
@@ -140,11 +143,7 @@ fn container(stream: &ValidStream, settings: &Settings) -> Container {
         image: Some(stream.pod.image.clone()),
         image_pull_policy: Some(settings.pull_policy.as_str().to_owned()),
         args: Some(vec!["run".to_owned(), "--config".to_owned(), config]),
-        env: Some(vec![
-            downward("POD_NAME", "metadata.name"),
-            downward("POD_UID", "metadata.uid"),
-            downward("NODE_NAME", "spec.nodeName"),
-        ]),
+        env: Some(environment(settings)),
         ports: Some(vec![ContainerPort {
             name: Some(ADMIN_PORT_NAME.to_owned()),
             container_port: i32::from(ADMIN_PORT),
@@ -166,6 +165,45 @@ fn container(stream: &ValidStream, settings: &Settings) -> Container {
         volume_mounts: Some(volume_mounts(stream)),
         ..Container::default()
     }
+}
+
+/// Who and where the pod is, and where it hands its traces.
+fn environment(settings: &Settings) -> Vec<EnvVar> {
+    let mut variables = vec![
+        downward("POD_NAME", "metadata.name"),
+        downward("POD_UID", "metadata.uid"),
+        downward("NODE_NAME", "spec.nodeName"),
+    ];
+    variables.extend(settings.traces.iter().flat_map(collector));
+    variables
+}
+
+/// The collector of traces, in the words of OpenTelemetry. A Secret that is missing must not keep the pod from starting.
+fn collector(traces: &WorkerTraces) -> Vec<EnvVar> {
+    let WorkerTraces { endpoint, headers, ratio, attributes } = traces;
+    let mut variables = vec![
+        variable("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        variable("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+        variable("OTEL_TRACES_SAMPLER_ARG", ratio),
+    ];
+    variables.extend(attributes.iter().map(|text| variable("OTEL_RESOURCE_ATTRIBUTES", text)));
+    variables.extend(headers.iter().map(|(name, key)| EnvVar {
+        name: "OTEL_EXPORTER_OTLP_HEADERS".to_owned(),
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector {
+                name: name.clone(),
+                key: key.clone(),
+                optional: Some(true),
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    }));
+    variables
+}
+
+fn variable(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() }
 }
 
 fn downward(name: &str, field: &str) -> EnvVar {

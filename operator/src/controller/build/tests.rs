@@ -222,3 +222,36 @@ fn the_operators_least_interval_lifts_a_shorter_one() {
     let config = config::worker_config(&stream, &settings());
     assert_eq!(config.checkpoint.interval.as_str(), "10s");
 }
+
+#[test]
+fn a_collector_of_traces_is_told_by_the_pods_environment_and_its_headers_by_reference_only() {
+    let pod = |settings: &Settings| {
+        let template = build(&valid(), settings).unwrap().deployment.spec.unwrap().template;
+        template.spec.unwrap().containers.remove(0)
+    };
+    let names = |container: &k8s_openapi::api::core::v1::Container| {
+        let variables = container.env.iter().flatten();
+        variables.map(|variable| variable.name.clone()).collect::<Vec<_>>()
+    };
+    let without = names(&pod(&settings()));
+    assert!(without.iter().all(|name| !name.starts_with("OTEL")), "{without:?}");
+    let traces = crate::settings::WorkerTraces {
+        endpoint: "http://collector:4318".to_owned(),
+        headers: Some(("otlp".to_owned(), "headers".to_owned())),
+        ratio: "0.1".to_owned(),
+        attributes: Some("team=db".to_owned()),
+    };
+    let with = pod(&Settings { traces: Some(traces), ..settings() });
+    let told = serde_json::to_value(&with.env.unwrap()[without.len()..]).unwrap();
+    assert_eq!(
+        told,
+        json!([
+            {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"},
+            {"name": "OTEL_TRACES_SAMPLER", "value": "parentbased_traceidratio"},
+            {"name": "OTEL_TRACES_SAMPLER_ARG", "value": "0.1"},
+            {"name": "OTEL_RESOURCE_ATTRIBUTES", "value": "team=db"},
+            {"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": {
+                "secretKeyRef": {"name": "otlp", "key": "headers", "optional": true}}},
+        ])
+    );
+}

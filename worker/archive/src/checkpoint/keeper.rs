@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use crds::conditions::Reason;
+use crds::spans::TARGET;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 use super::{RecordContext, Replace, Saved, SharedStore, record};
 use crate::commit::Durable;
@@ -135,10 +137,13 @@ impl Work {
             return true;
         };
         crate::failpoint::reach("checkpoint", "saving").await;
-        let outcome = self.store.save(&record, self.settings.replace).await;
+        let span = span(record.n);
+        let saving = self.store.save(&record, self.settings.replace);
+        let outcome = saving.instrument(span.clone()).await;
         crate::failpoint::reach("checkpoint", "saved").await;
         match outcome {
             Ok(Saved::Stored) => {
+                span.record("binlogstream.outcome", "stored");
                 self.saved = Some(record.n);
                 self.settings.replace = Replace::Older;
                 let saved_at = Some(record.saved_at);
@@ -146,12 +151,15 @@ impl Work {
                 true
             }
             Ok(Saved::Stale(problem)) => {
+                span.record("binlogstream.outcome", "stale");
                 tracing::warn!(store = self.store.describe(), problem, "checkpoint not replaced");
                 self.fault(Reason::CheckpointConflict, problem);
                 self.saved = Some(record.n);
                 true
             }
             Err(error) => {
+                span.record("error.type", error.reason.as_str());
+                span.record("otel.status_code", "error");
                 tracing::warn!(%error, "checkpoint not written, the archive goes on");
                 self.fault(error.reason, error.to_string());
                 false
@@ -162,4 +170,17 @@ impl Work {
     fn fault(&self, reason: Reason, message: String) {
         self.status.send_modify(|status| status.fault = Some((reason, message)));
     }
+}
+
+/// The trace of one write.
+fn span(n: u64) -> Span {
+    info_span!(
+        target: TARGET,
+        parent: None,
+        "checkpoint",
+        binlogstream.entry = n as i64,
+        binlogstream.outcome = Empty,
+        "error.type" = Empty,
+        otel.status_code = Empty,
+    )
 }

@@ -7,8 +7,10 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use super::batch::{Batch, Maintenance, Resolved};
+use super::span::{self, Cuts};
 use super::status::Health;
 use super::{CommitEnd, CommitterSettings, Durable, Recent};
 use crate::failpoint;
@@ -26,10 +28,11 @@ const HINT_LIMIT: Duration = Duration::from_secs(5);
 /// Who asked for an entry, waiting for it.
 type Asker = oneshot::Sender<Result<Appended, LogError>>;
 
+/// With the trace of the cut, where it has one.
 pub(super) enum Command {
-    Batch(Box<Batch>),
+    Batch(Box<Batch>, Span),
     Append(Box<Body>, Asker),
-    Maintain(Box<Maintenance>, Asker),
+    Maintain(Box<Maintenance>, Span, Asker),
 }
 
 pub(super) struct Task {
@@ -58,21 +61,23 @@ impl Task {
     async fn serve(&mut self) -> Result<(), CommitEnd> {
         while let Some(command) = self.next().await? {
             match command {
-                Command::Batch(batch) => {
-                    let group = self.gather(*batch).await?;
+                Command::Batch(batch, span) => {
+                    let mut cuts = Cuts(vec![span]);
+                    let group = self.gather(*batch, &mut cuts).await?;
                     self.keep_order(&group.uploads)?;
                     failpoint::reach("commit", "acknowledged").await;
-                    let appended = self.append(group.body).await.map_err(end_of)?;
+                    let appended = self.append(group.body, &cuts).await.map_err(end_of)?;
+                    cuts.are_durable(appended.state.n);
                     self.advance(appended).await;
                     // Only now: who waits for nothing to be pending reads the durable head next.
                     self.health.end(&group.uploads);
                 }
-                Command::Append(body, reply) => self.answer(*body, reply).await?,
-                Command::Maintain(step, reply) => {
+                Command::Append(body, reply) => self.answer(*body, Cuts::default(), reply).await?,
+                Command::Maintain(step, span, reply) => {
                     let resolved = self.until_cancelled(step.resolve()).await?;
                     self.keep_order(&resolved.uploads)?;
                     failpoint::reach("maintain", "acknowledged").await;
-                    self.answer(resolved.body, reply).await?;
+                    self.answer(resolved.body, Cuts(vec![span]), reply).await?;
                     self.health.end(&resolved.uploads);
                 }
             }
@@ -81,10 +86,11 @@ impl Task {
     }
 
     /// Appends for somebody who waits for the outcome.
-    async fn answer(&mut self, body: Body, reply: Asker) -> Result<(), CommitEnd> {
-        let result = self.append(body).await;
+    async fn answer(&mut self, body: Body, cuts: Cuts, reply: Asker) -> Result<(), CommitEnd> {
+        let result = self.append(body, &cuts).await;
         let fatal = result.as_ref().err().filter(|e| !is_refusal(e)).cloned();
         if let Ok(appended) = &result {
+            cuts.are_durable(appended.state.n);
             self.advance(appended.clone()).await;
         }
         // The asker may have gone; the entry stands all the same.
@@ -109,12 +115,12 @@ impl Task {
     }
 
     /// The batch and all that follow on it and are acknowledged already.
-    async fn gather(&mut self, first: Batch) -> Result<Resolved, CommitEnd> {
+    async fn gather(&mut self, first: Batch, cuts: &mut Cuts) -> Result<Resolved, CommitEnd> {
         let mut group = self.resolve(first).await?;
         for _ in 1..MAX_GROUP {
             let Ok(command) = self.queue.try_recv() else { break };
-            let mut next = match command {
-                Command::Batch(next) => next,
+            let (mut next, span) = match command {
+                Command::Batch(next, span) => (next, span),
                 other @ (Command::Append(..) | Command::Maintain(..)) => {
                     self.held = Some(other);
                     break;
@@ -123,9 +129,10 @@ impl Task {
             let fits = next.is_settled() && group.continues(&next);
             let Some(union) = fits.then(|| group.union(next.gtid_added.as_ref()).ok()).flatten()
             else {
-                self.held = Some(Command::Batch(next));
+                self.held = Some(Command::Batch(next, span));
                 break;
             };
+            cuts.0.push(span);
             let next = self.resolve(*next).await?;
             group.join(next);
             group.body.gtid_added = union;
@@ -162,8 +169,11 @@ impl Task {
         Ok(())
     }
 
-    async fn append(&mut self, body: Body) -> Result<Appended, LogError> {
-        self.log.append(body, &*self.health, &self.cancel).await
+    async fn append(&mut self, body: Body, cuts: &Cuts) -> Result<Appended, LogError> {
+        let span = cuts.append(self.log.state().n + 1);
+        let appending = self.log.append(body, &*self.health, &self.cancel);
+        let appended = appending.instrument(span.clone()).await;
+        appended.inspect_err(|error| span::not_appended(&span, error))
     }
 
     /// The only place where anything becomes durable for the rest of the program.

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span};
 
+use super::span::{self, UnderWay};
 use super::status::Health;
 use super::{CommitEnd, CommitterSettings, Ended};
 use crate::entry::{ChangeFile, RawObject, sha256};
@@ -123,6 +125,7 @@ pub(super) struct Uploads {
     /// Newest partition used; never falls.
     date: Mutex<String>,
     health: Arc<Health>,
+    cut: UnderWay,
     tasks: TaskTracker,
     cancel: CancellationToken,
 }
@@ -144,6 +147,7 @@ impl Uploads {
             zstd_level: settings.zstd_level,
             date: Mutex::new(log.state().facts.date.clone().unwrap_or_default()),
             health,
+            cut: UnderWay::default(),
             tasks: TaskTracker::new(),
             cancel,
         }
@@ -191,6 +195,11 @@ impl Uploads {
         self.start(seq, key, length, "changes", pack).await
     }
 
+    /// The trace of the parts begun since the last call.
+    pub(super) fn cut(&self) -> Span {
+        self.cut.take()
+    }
+
     /// The UTC day, but never one before the newest partition.
     fn today(&self) -> String {
         let today = layout::day(Timestamp::now());
@@ -223,12 +232,13 @@ impl Uploads {
             key: key.clone(),
             what,
         };
-        self.tasks.spawn(async move {
-            let result = upload.run(pack).await;
+        let work = async move {
+            let result = upload.run(pack).await.inspect_err(span::not_uploaded);
             drop(room);
             // The batch may have been dropped with its committer.
             drop(reply.send(result));
-        });
+        };
+        self.tasks.spawn(work.instrument(self.cut.upload(what)));
         Ok(Uploading { id, key, answer, settled: None })
     }
 
@@ -316,6 +326,7 @@ impl Upload {
         if backoff.attempt() > 0 {
             self.health.succeeded();
         }
+        span::uploaded(bytes.len(), backoff.attempt() + 1);
         crate::failpoint::reach(self.what, "uploaded").await;
         Ok(uploaded)
     }
