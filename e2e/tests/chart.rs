@@ -253,6 +253,9 @@ fn operator_knows_every_argument_the_chart_gives_it() -> Result<()> {
         "worker.allowedEndpoints={127.0.0.0/8,fd00::1}",
         "platformAssignsIds=true",
         "metrics.authentication.enabled=true",
+        "tracing.otlp.endpoint=http://collector:4318",
+        "tracing.otlp.headersSecret.name=otlp",
+        "tracing.resourceAttributes.team=db",
     ];
     let objects = template(&settings)?;
     let deployment = of_kind(&objects, "Deployment")?;
@@ -279,6 +282,7 @@ fn readme_tables_equal_the_closed_lists() -> Result<()> {
         let class = format!("{:?}", reason.class());
         reasons.push(format!("| `{reason}` | {class} | {} |", reason.meaning()));
     }
+    block("README.md", "spans", &crds::spans::tables())?;
     block("README.md", "conditions", &conditions.join("\n"))?;
     block("README.md", "reasons", &reasons.join("\n"))
 }

@@ -46,3 +46,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- printf "%s:%s" $name (default .root.Chart.AppVersion .image.tag) -}}
 {{- end -}}
 {{- end -}}
+
+{{/* name=value pairs with commas between, as OTEL_RESOURCE_ATTRIBUTES wants them. */}}
+{{- define "binlog-operator.resourceAttributes" -}}
+{{- $pairs := list -}}
+{{- range $name, $value := .Values.tracing.resourceAttributes -}}
+{{- $pairs = append $pairs (printf "%s=%s" $name $value) -}}
+{{- end -}}
+{{- join "," $pairs -}}
+{{- end -}}
+
+{{/* The collector's port, if there is a collector. */}}
+{{- define "binlog-operator.collectorPort" -}}
+{{- with .Values.tracing.otlp.endpoint -}}
+{{- $url := urlParse . -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+{{- $port | default (ternary "443" "80" (eq $url.scheme "https")) -}}
+{{- end -}}
+{{- end -}}

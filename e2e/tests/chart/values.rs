@@ -31,6 +31,11 @@ fn typos_are_refused_by_the_values_schema() -> Result<()> {
         ("image.digest=sha256:abc", "digest"),
         ("rollout.atonce=2", "atonce"),
         ("rollout.atOnce=0", "atOnce"),
+        ("tracing.otlp.endpoint=collector:4318", "endpoint"),
+        ("tracing.otlp.endpoint=http://tenant:secret@collector", "endpoint"),
+        ("tracing.otlp.headersSecret=otlp", "headersSecret"),
+        ("tracing.ratio=1.5", "ratio"),
+        ("tracing.endpoint=http://collector", "tracing"),
     ];
     for (typo, word) in typos {
         let errors = refuse("helm", &["template", RELEASE[0], RELEASE[1], "--set", typo])?;
@@ -123,6 +128,9 @@ fn every_value_has_a_comment() -> Result<()> {
 fn kind(schema: &Value) -> String {
     if let Some(words) = schema["enum"].as_array() {
         return words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    }
+    if let Some(words) = schema["type"].as_array() {
+        return words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or ");
     }
     match (text(schema, "/type"), schema["minimum"].as_i64(), schema["maximum"].as_i64()) {
         ("integer", Some(least), Some(most)) => format!("{least} to {most}"),
@@ -249,6 +257,77 @@ fn variables_are_added_behind_those_the_operator_needs() -> Result<()> {
         container["env"].as_array().into_iter().flatten().map(|variable| text(variable, "/name"));
     let last = ["MALLOC_TRIM_THRESHOLD_", "HTTPS_PROXY"];
     assert_eq!(names.collect::<Vec<_>>()[4..], last, "after the chart's own");
+    Ok(())
+}
+
+/// Values of a collector with everything that can be said of it.
+const COLLECTOR: [&str; 5] = [
+    "tracing.otlp.endpoint=https://[fd00::1]:4319/in",
+    "tracing.otlp.headersSecret.name=otlp",
+    "tracing.ratio=0.05",
+    "tracing.resourceAttributes.deployment\\.environment\\.name=test",
+    "tracing.resourceAttributes.team=db",
+];
+
+#[test]
+fn a_collector_of_traces_is_told_to_the_operator_and_for_its_workers() -> Result<()> {
+    let objects = template(&COLLECTOR)?;
+    let container = &of_kind(&objects, "Deployment")?["spec"]["template"]["spec"]["containers"][0];
+    let variables = container["env"].as_array().into_iter().flatten();
+    let told = variables.filter(|variable| text(variable, "/name").starts_with("OTEL_"));
+    assert_eq!(
+        told.cloned().collect::<Vec<_>>(),
+        [
+            json!({"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "https://[fd00::1]:4319/in"}),
+            json!({"name": "OTEL_TRACES_SAMPLER", "value": "parentbased_traceidratio"}),
+            json!({"name": "OTEL_TRACES_SAMPLER_ARG", "value": "0.05"}),
+            json!({"name": "OTEL_RESOURCE_ATTRIBUTES",
+                "value": "deployment.environment.name=test,team=db"}),
+            json!({"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": {
+                "secretKeyRef": {"name": "otlp", "key": "headers", "optional": true}}}),
+        ]
+    );
+    let arguments = words(container, "args").into_iter();
+    let of_workers = arguments.filter(|argument| {
+        ["otlp", "traces", "attributes"].iter().any(|part| argument.contains(part))
+    });
+    assert_eq!(
+        of_workers.collect::<Vec<_>>(),
+        [
+            "--worker-otlp-endpoint=https://[fd00::1]:4319/in",
+            "--worker-otlp-headers-secret=otlp",
+            "--worker-otlp-headers-key=headers",
+            "--worker-traces-ratio=0.05",
+            "--worker-resource-attributes=deployment.environment.name=test,team=db",
+        ]
+    );
+    let none = template(&COLLECTOR[1..])?;
+    let none = of_kind(&none, "Deployment")?.to_string();
+    assert!(!none.contains("OTEL_") && !none.contains("otlp"), "there is no collector: {none}");
+    Ok(())
+}
+
+#[test]
+fn policies_lead_to_the_collector_of_traces_by_its_port() -> Result<()> {
+    for (endpoint, port) in [
+        ("http://collector.observability:4318", 4318),
+        ("https://[fd00::1]:4319/in", 4319),
+        ("https://otlp.example.com/in", 443),
+        ("http://collector", 80),
+    ] {
+        let endpoint = format!("tracing.otlp.endpoint={endpoint}");
+        let objects = template(&[
+            &endpoint,
+            "networkPolicy.enabled=true",
+            "networkPolicy.workers.enabled=true",
+            "networkPolicy.workers.namespaces={shop}",
+        ])?;
+        let policies = objects.iter().filter(|object| text(object, "/kind") == "NetworkPolicy");
+        let last: Vec<_> = policies
+            .map(|policy| policy["spec"]["egress"].as_array().and_then(|rules| rules.last()))
+            .collect();
+        assert_eq!(last, [Some(&json!({"ports": [{"port": port}]})); 2], "{endpoint}");
+    }
     Ok(())
 }
 
