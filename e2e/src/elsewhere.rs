@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Client;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
@@ -44,7 +45,11 @@ impl Elsewhere {
 
     /// The same with more of Helm's flags.
     pub async fn start_with(flags: &str) -> Result<Self> {
-        let plane = ControlPlane::start().await?;
+        Self::on(ControlPlane::start().await?, flags).await
+    }
+
+    /// The same on a control plane that runs, where something was made before.
+    pub async fn on(plane: ControlPlane, flags: &str) -> Result<Self> {
         release::install(&plane, flags).await?;
         let definition = "crd/binlogstreams.binlogstream.io";
         plane.kubectl(&["wait", "--for=condition=Established", definition]).await?;
@@ -100,7 +105,7 @@ impl PlayedPod {
         let mut command = Command::new(site::built(&container.name)?);
         command
             .args(container.args.iter().flatten().map(|argument| mounts.as_seen_here(argument)))
-            .envs(environment(&pod, container))
+            .envs(environment(&client, &pod, container).await?)
             .env("KUBECONFIG", rights(plane, &pod)?)
             .env("LISTEN", address.to_string())
             .env("RUST_BACKTRACE", "1");
@@ -196,16 +201,32 @@ fn field(pod: &Pod, path: &str) -> String {
     value.unwrap_or_default()
 }
 
-fn environment(pod: &Pod, container: &Container) -> Vec<(String, String)> {
-    let value = |variable: &k8s_openapi::api::core::v1::EnvVar| {
-        let source = variable.value_from.as_ref().and_then(|from| from.field_ref.as_ref());
-        source.map_or_else(
-            || variable.value.clone().unwrap_or_default(),
-            |source| field(pod, &source.field_path),
-        )
-    };
-    let variables = container.env.iter().flatten();
-    variables.map(|variable| (variable.name.clone(), value(variable))).collect()
+/// The container's variables. Of a Secret that is missing comes none, where the pod lets it be missing.
+async fn environment(
+    client: &Client,
+    pod: &Pod,
+    container: &Container,
+) -> Result<Vec<(String, String)>> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &field(pod, "metadata.namespace"));
+    let mut variables = Vec::new();
+    for variable in container.env.iter().flatten() {
+        let from = variable.value_from.clone().unwrap_or_default();
+        let value = if let Some(from) = from.field_ref {
+            Some(field(pod, &from.field_path))
+        } else if let Some(from) = from.secret_key_ref {
+            let data = secrets.get_opt(&from.name).await?.and_then(|secret| secret.data);
+            let value = data.unwrap_or_default().remove(&from.key);
+            let value = value.map(|value| String::from_utf8_lossy(&value.0).into_owned());
+            if value.is_none() && from.optional != Some(true) {
+                return Err(Failure::new(format!("{} has no key {}", from.name, from.key)));
+            }
+            value
+        } else {
+            Some(variable.value.clone().unwrap_or_default())
+        };
+        variables.extend(value.map(|value| (variable.name.clone(), value)));
+    }
+    Ok(variables)
 }
 
 /// A kubeconfig with the rights of the pod's account, as its token would give them.

@@ -59,7 +59,26 @@ impl StreamResource {
         server: &Server,
         s3: &S3,
     ) -> Result<Self> {
-        let client = cluster.client().await?;
+        Self::made(Some(cluster), cluster.client().await?, name, server, s3).await
+    }
+
+    /// The same in a control plane without a node.
+    pub async fn new_in(
+        plane: &ControlPlane,
+        name: &str,
+        server: &Server,
+        s3: &S3,
+    ) -> Result<Self> {
+        Self::made(None, plane.client().await?, name, server, s3).await
+    }
+
+    async fn made(
+        cluster: Option<&'static Cluster>,
+        client: kube::Client,
+        name: &str,
+        server: &Server,
+        s3: &S3,
+    ) -> Result<Self> {
         let bucket = s3.bucket(name).await?;
         let spec = json!({
             "source": {
@@ -77,7 +96,6 @@ impl StreamResource {
             },
         });
         let endpoint = s3.endpoint();
-        let cluster = Some(cluster);
         let resource = Self { cluster, client, name: name.into(), spec, bucket, endpoint };
         resource.prepare().await?;
         Ok(resource)
