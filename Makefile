@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 export SCALE ?= 1
 # Cases of each property, and seconds of each fuzz target, in `make fuzz`. The targets of a crate run at
 # once and five crates have some: an hour in all.
-CASES ?= 200000
+CASES ?= 20000
 FUZZ_SECONDS ?= 720
 
 .PHONY: help check test test-long advisories bench bench-fleet fuzz demo demo-local build images release sbom clean
@@ -44,7 +44,7 @@ bench: ## the worker's figures beside those of its peers; BENCH=AB for some shap
 bench-fleet: ## the operator with 1 000, 5 000 and 10 000 streams on a real control plane; FLEET=1000, STEADY=300
 	@e2e/fleet.sh
 
-fuzz: ## every fuzz target for FUZZ_SECONDS (720: an hour in all), every property with CASES cases (200000)
+fuzz: ## every fuzz target for FUZZ_SECONDS (720: an hour in all), every property with CASES cases (20000)
 	@PROPTEST_CASES=$(CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$${FUZZ_SEED:-$$RANDOM} \
 	  cargo test --release --locked --workspace --no-fail-fast --lib --bins --test suite --test assemble -- --nocapture
 
