@@ -115,19 +115,20 @@ fn comments_are_plain(text: &[u8]) -> bool {
     true
 }
 
-/// One change, or what changes no column.
-fn change(words: &mut Words<'_>) -> Option<Option<Change>> {
+/// One change, or none where no column changes.
+fn change(words: &mut Words<'_>) -> Option<Vec<Change>> {
     let verb = words.next()?;
     let is = |name: &str| verb.is(name);
     if is("ADD") {
         return add(words);
     }
     if is("FORCE") {
-        return Some(None);
+        return Some(Vec::new());
     }
     if OPTIONS.iter().any(|option| is(option)) {
         words.skip_sign(b'=');
-        return matches!(words.next()?, Word::Name(_) | Word::Quoted(_, b'\'')).then_some(None);
+        let is_plain = matches!(words.next()?, Word::Name(_) | Word::Quoted(_, b'\''));
+        return is_plain.then(Vec::new);
     }
     let change = if is("DROP") {
         let is_column = words.skip_word("COLUMN") || !begins_something_else(words);
@@ -149,16 +150,16 @@ fn change(words: &mut Words<'_>) -> Option<Option<Change>> {
     } else {
         return None;
     };
-    Some(Some(change))
+    Some(vec![change])
 }
 
-fn add(words: &mut Words<'_>) -> Option<Option<Change>> {
+fn add(words: &mut Words<'_>) -> Option<Vec<Change>> {
     if !words.skip_word("COLUMN") && begins_something_else(words) {
         let is_index = words.skip_word("INDEX") || words.skip_word("KEY");
-        return is_index.then(|| index(words)).flatten().map(|()| None);
+        return is_index.then(|| index(words)).flatten().map(|()| Vec::new());
     }
     let (definition, place) = definition(words)?;
-    Some(Some(Change::Add(definition, place)))
+    Some(vec![Change::Add(definition, place)])
 }
 
 fn begins_something_else(words: &Words<'_>) -> bool {

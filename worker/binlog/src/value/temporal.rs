@@ -180,9 +180,9 @@ fn read_fraction(reader: &mut Reader<'_>, fraction: u8) -> Result<u32, BadValue>
 
 #[inline]
 fn push_date(text: &mut Text, year: u32, month: u32, day: u32) {
-    let ([a, b], [c, d]) = (two_digits(year / 100), two_digits(year));
-    let ([e, f], [g, h]) = (two_digits(month), two_digits(day));
-    text.push_some([a, b, c, d, b'-', e, f, b'-', g, h], 10);
+    let ([y1, y2], [y3, y4]) = (two_digits(year / 100), two_digits(year));
+    let ([m1, m2], [d1, d2]) = (two_digits(month), two_digits(day));
+    text.push_some([y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2], 10);
 }
 
 fn push_time(text: &mut Text, hour: u32, minute: u32, second: u32) {
@@ -194,16 +194,17 @@ fn push_time(text: &mut Text, hour: u32, minute: u32, second: u32) {
 
 #[inline]
 fn push_clock(text: &mut Text, hour: u32, minute: u32, second: u32) {
-    let ([a, b], [c, d], [e, f]) = (two_digits(hour), two_digits(minute), two_digits(second));
-    text.push_some([a, b, b':', c, d, b':', e, f], 8);
+    let ([h1, h2], [m1, m2]) = (two_digits(hour), two_digits(minute));
+    let [s1, s2] = two_digits(second);
+    text.push_some([h1, h2, b':', m1, m2, b':', s1, s2], 8);
 }
 
 #[inline]
 fn push_fraction(text: &mut Text, micros: u32, digits: u8) {
     if digits > 0 {
-        let ([a, b], [c, d]) = (two_digits(micros / 10_000), two_digits(micros / 100));
-        let [e, f] = two_digits(micros);
-        text.push_some([b'.', a, b, c, d, e, f], 1 + usize::from(digits));
+        let ([f1, f2], [f3, f4]) = (two_digits(micros / 10_000), two_digits(micros / 100));
+        let [f5, f6] = two_digits(micros);
+        text.push_some([b'.', f1, f2, f3, f4, f5, f6], 1 + usize::from(digits));
     }
 }
 

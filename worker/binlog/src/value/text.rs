@@ -39,15 +39,13 @@ pub(crate) fn push_escaped(text: &str, out: &mut JsonText) {
 #[inline]
 pub(crate) fn is_plain_ascii(text: &[u8]) -> bool {
     let (words, rest) = text.as_chunks::<8>();
-    match text.last_chunk::<8>() {
+    if let Some(last) = text.last_chunk::<8>() {
         // The last word may reach back into the one before.
-        Some(last) => words.iter().fold(special(*last), |found, word| found | special(*word)) == 0,
-        None => {
-            let mut word = [b' '; 8];
-            word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-            special(word) == 0
-        }
+        return words.iter().fold(special(*last), |found, word| found | special(*word)) == 0;
     }
+    let mut word = [b' '; 8];
+    word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    special(word) == 0
 }
 
 /// Not 0 where a byte is below the blank, above ASCII, a quote or a backslash.

@@ -163,7 +163,7 @@ fn follow(text: &[u8]) -> u64 {
     let body = [&[0; 8][..], &[1, 0, 0, 0, 0], b"s\0", text].concat();
     let logged = event(EventType::QUERY.0, 0, 0, &body);
     let (from, to) = (4, 4 + logged.len() as u64);
-    let header = Header::parse(&logged).expect("a header");
+    let header = Header::parse(&logged).unwrap();
     let frame = Frame { header, bytes: &logged, body: &body, from, to };
     let column = |name: &str| SourceColumn {
         name: name.to_owned(),
