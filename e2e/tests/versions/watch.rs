@@ -75,7 +75,7 @@ async fn look(
         }
         let position = stream.status().await.ok().and_then(|status| status.position);
         if let Some((file, offset)) = position.and_then(|at| at.file.zip(at.offset)) {
-            seen.reached.shows(FilePosition::new(file, offset))?;
+            seen.reached.shows(&FilePosition::new(file, offset))?;
         }
     }
     Ok(seen)
@@ -91,10 +91,10 @@ impl Reached {
         Ok(())
     }
 
-    fn shows(&mut self, at: FilePosition) -> Result<()> {
+    fn shows(&mut self, at: &FilePosition) -> Result<()> {
         if let Some(before) = self.shown.replace(at.clone()) {
             let what = || format!("the status went from {before} to {at}");
-            return is_not_before(&at, &before).then_some(()).ok_or_else(|| Failure::new(what()));
+            return is_not_before(at, &before).then_some(()).ok_or_else(|| Failure::new(what()));
         }
         Ok(())
     }
