@@ -120,6 +120,22 @@ fn two_inserts() -> Made {
     made
 }
 
+/// A statement between two inserts, the first one's columns told whole and proven by the statement.
+fn altered_between_inserts(text: &str) -> (Made, Reading) {
+    let mut made = Made::file(0);
+    insert(&mut made);
+    statement(&mut made, text);
+    insert(&mut made);
+    let mut reading = Reading::of(from_the_start(), start(&made, 7));
+    reading.columns.columns.push(SourceColumn {
+        name: "v".into(),
+        data_type: "longtext".into(),
+        collation: Some(45),
+        ..SourceColumn::default()
+    });
+    (made, reading)
+}
+
 #[test]
 fn nothing_is_cut_before_the_answer_is_proven() {
     let made = two_inserts();
@@ -167,15 +183,7 @@ fn a_statement_that_is_understood_is_followed() {
         ("ALTER TABLE t ADD w INT", false),
         ("ALTER TABLE t RENAME COLUMN v TO w, FROBNICATE", false),
     ] {
-        let mut made = Made::file(0);
-        insert(&mut made);
-        statement(&mut made, text);
-        insert(&mut made);
-        let mut reading = Reading::of(from_the_start(), start(&made, 7));
-        let (name, data_type) = ("v".to_owned(), "longtext".to_owned());
-        let column =
-            SourceColumn { name, data_type, collation: Some(45), ..SourceColumn::default() };
-        reading.columns.columns.push(column);
+        let (made, mut reading) = altered_between_inserts(text);
         reading.events(&made, 0..7).unwrap();
         reading.until = made.bytes.len() as u64;
         reading.events(&made, 7..made.events.len()).unwrap();
@@ -196,17 +204,7 @@ fn a_statement_that_is_understood_is_followed() {
 #[test]
 fn what_the_archive_says_ends_there_even_if_it_was_forgotten_here() {
     // Known behind the first insert, redefined by a statement that is followed; a cut falls into the second one's group.
-    let mut made = Made::file(0);
-    insert(&mut made);
-    statement(&mut made, "ALTER TABLE t RENAME COLUMN v TO w");
-    insert(&mut made);
-    let mut reading = Reading::of(from_the_start(), start(&made, 7));
-    reading.columns.columns.push(SourceColumn {
-        name: "v".into(),
-        data_type: "longtext".into(),
-        collation: Some(45),
-        ..SourceColumn::default()
-    });
+    let (made, mut reading) = altered_between_inserts("ALTER TABLE t RENAME COLUMN v TO w");
     reading.events(&made, 0..12).unwrap();
     assert_eq!(reading.asked.len(), 1, "the second map is named by the statement");
     let told = reading.cut();
