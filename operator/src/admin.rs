@@ -6,24 +6,29 @@
 
 mod readers;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::{
     Router,
+    body::Body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
     routing::get,
 };
 use crds::exposition;
+use futures::stream;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use self::readers::Readers;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Pages};
 
 /// What the probes read.
 #[derive(Debug, Default)]
@@ -105,26 +110,27 @@ async fn readyz(State(health): State<Arc<Health>>) -> impl IntoResponse {
     }
 }
 
-async fn all_metrics(State(shown): State<Shown>, headers: HeaderMap) -> impl IntoResponse {
-    let plain = [(header::CONTENT_TYPE, "text/plain")];
+async fn all_metrics(State(shown): State<Shown>, headers: HeaderMap) -> Response {
     if let Some(readers) = &shown.readers {
         let admitted = readers.admit(&headers).await;
         if admitted != StatusCode::OK {
-            return (admitted, plain, "the token must be one that may GET /metrics\n".to_owned());
+            return (admitted, "the token must be one that may GET /metrics\n").into_response();
         }
     }
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     match shown.metrics.encode() {
-        Ok(text) => {
-            let (kind, text) = exposition::negotiate(text, accept.unwrap_or_default());
-            (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text)
-        }
-        Err(_) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            plain,
-            "the metrics could not be written\n".to_owned(),
-        ),
+        Ok(pages) => paged(pages, accept.unwrap_or_default().to_owned()),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n")
+            .into_response(),
     }
+}
+
+/// Each page is put into the form that was asked for when it is sent.
+fn paged(pages: Pages, accept: String) -> Response {
+    let (kind, _) = exposition::negotiate(String::new(), &accept);
+    let form = move |page| Ok::<_, Infallible>(exposition::negotiate(page, &accept).1);
+    let body = Body::from_stream(stream::iter(pages.into_iter().map(form)));
+    ([(header::CONTENT_TYPE, kind)], body).into_response()
 }
 
 #[cfg(test)]

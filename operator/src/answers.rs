@@ -1,9 +1,9 @@
 //! The workers' last good answers, shared by the poller that fills them and the reconciles that
-//! read them.
+//! read them. They are kept packed.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use crds::worker_status::WorkerStatus;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::status::voice::STALE_AFTER;
+use crate::{packed::Packed, status::voice::STALE_AFTER};
 
 /// A stream, by namespace and name.
 pub type Key = (String, String);
@@ -22,7 +22,7 @@ pub struct Answer {
     /// UID of the pod that gave it.
     pub pod_uid: String,
     /// The answer.
-    pub status: Arc<WorkerStatus>,
+    pub status: WorkerStatus,
     /// When it came.
     pub at: Instant,
 }
@@ -34,6 +34,14 @@ impl Answer {
     }
 }
 
+/// A last good answer as it is kept.
+#[derive(Debug)]
+struct Last {
+    pod_uid: Box<str>,
+    said: Packed<WorkerStatus>,
+    at: Instant,
+}
+
 /// A pod that is shown as running without an address, which the poller needs, is waited for this long.
 const FIRST_ROUND: Duration = Duration::from_mins(1);
 
@@ -41,7 +49,7 @@ const FIRST_ROUND: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub struct Answers {
     begun: OnceLock<(Timestamp, Instant)>,
-    last: Mutex<HashMap<Key, Answer>>,
+    last: Mutex<HashMap<Key, Last>>,
     /// When each worker was asked first that has not answered yet.
     asked: Mutex<HashMap<Key, Instant>>,
 }
@@ -54,7 +62,7 @@ impl Answers {
 
     /// A stream's worker is about to be asked.
     pub fn asked(&self, key: &Key) {
-        if self.last.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key) {
+        if self.has_answered(key) {
             return;
         }
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +75,7 @@ impl Answers {
     /// it yet. Its silence then says nothing: a new leader must not call every stream stale.
     pub fn is_unasked(&self, key: &Key, started: Timestamp) -> bool {
         let Some((begun, since)) = self.begun.get() else { return false };
-        if started >= *begun || self.get(key).is_some() {
+        if started >= *begun || self.has_answered(key) {
             return false;
         }
         match self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
@@ -76,15 +84,38 @@ impl Answers {
         }
     }
 
-    /// The last good answer of a stream's worker.
-    pub fn get(&self, key: &Key) -> Option<Answer> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    fn has_answered(&self, key: &Key) -> bool {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
     }
 
-    /// Keeps an answer.
-    pub fn put(&self, key: Key, answer: Answer) {
+    /// The last good answer of a stream's worker.
+    pub fn get(&self, key: &Key) -> Option<Answer> {
+        let all = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let Last { pod_uid, said, at } = all.get(key)?;
+        Some(Answer { pod_uid: pod_uid.to_string(), status: said.open().ok()?, at: *at })
+    }
+
+    /// When this pod of a stream gave the last good answer, if it was the one.
+    pub fn heard(&self, key: &Key, pod_uid: &str) -> Option<Instant> {
+        let all = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(key).filter(|last| *last.pod_uid == *pod_uid).map(|last| last.at)
+    }
+
+    /// Keeps an answer that came at `at`.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn put(
+        &self,
+        key: Key,
+        pod_uid: Box<str>,
+        said: &WorkerStatus,
+        at: Instant,
+    ) -> Result<(), serde_json::Error> {
+        let last = Last { pod_uid, said: Packed::of(said)?, at };
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(key, answer);
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(key, last);
+        Ok(())
     }
 
     /// Drops what belongs to no stream any more.
@@ -97,6 +128,20 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::tests::report;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_that_of_the_pod_that_gave_it_until_the_next_one_answers() {
+        let (answers, key) = (Answers::default(), ("shop".to_owned(), "orders".to_owned()));
+        assert!(answers.get(&key).is_none());
+        let now = Instant::now();
+        answers.put(key.clone(), "one".into(), &report(), now).unwrap();
+        let answer = answers.get(&key).unwrap();
+        assert_eq!((answer.pod_uid.as_str(), answer.status), ("one", report()));
+        assert_eq!((answers.heard(&key, "one"), answers.heard(&key, "other")), (Some(now), None));
+        answers.put(key.clone(), "other".into(), &report(), now).unwrap();
+        assert_eq!(answers.heard(&key, "one"), None);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_ran_before_is_unasked_until_it_had_time_to_answer() {

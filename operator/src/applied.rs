@@ -8,29 +8,29 @@
 use std::{
     collections::{HashMap, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::rollout::record::Notes;
+use crate::{digest::Digest, rollout::record::Notes};
 
 /// A child as the cache shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Child {
     /// UID of the object.
-    pub uid: String,
+    pub uid: Box<str>,
     /// UID of the stream that owns it, where it has an owner.
-    pub owner_uid: Option<String>,
+    pub owner_uid: Option<Box<str>>,
     /// Digest of what was applied.
-    pub digest: Option<String>,
+    pub digest: Option<Digest>,
     /// What moves when somebody edits it: the generation where there is one, else the resource
     /// version; none where the object is written by others all the time.
     pub version: Option<u64>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// What is noted about its pod template, where it has one.
-    pub notes: Option<Box<Notes>>,
+    pub notes: Option<Arc<Notes>>,
     /// Digest of what people asked for when it was written, where that is noted.
-    pub asked: Option<String>,
+    pub asked: Option<Digest>,
 }
 
 /// What one write led to. There are seven of a stream, so no more is kept than is asked for: digest and
@@ -41,12 +41,12 @@ struct Entry {
     digest: u64,
     child_uid: u64,
     version: Option<u64>,
-    notes: Option<Box<Notes>>,
+    notes: Option<Arc<Notes>>,
 }
 
 impl Entry {
-    fn of(kind: &'static str, child: &Child, digest: &str) -> Entry {
-        let (digest, child_uid) = (hash(digest), hash(&child.uid));
+    fn of(kind: &'static str, child: &Child, digest: Digest) -> Entry {
+        let (digest, child_uid) = (hash(&digest), hash(&child.uid));
         Entry { kind, digest, child_uid, version: child.version, notes: child.notes.clone() }
     }
 
@@ -57,9 +57,9 @@ impl Entry {
     }
 }
 
-fn hash(text: &str) -> u64 {
+fn hash(of: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
+    of.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -74,7 +74,7 @@ impl AppliedBook {
         stream_uid: &str,
         kind: &'static str,
         seen: &Child,
-        digest: &str,
+        digest: Digest,
     ) -> bool {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = book.entry(stream_uid.to_owned()).or_default();
@@ -83,7 +83,7 @@ impl AppliedBook {
         match known.filter(|entry| entry.child_uid == now.child_uid) {
             // The cache may lag behind our own write.
             Some(entry) => entry.digest != now.digest || seen.version > entry.version,
-            None if seen.digest.as_deref() == Some(digest) => {
+            None if seen.digest == Some(digest) => {
                 now.note(entries);
                 false
             }
@@ -92,7 +92,7 @@ impl AppliedBook {
     }
 
     /// Notes a write.
-    pub fn note(&self, stream_uid: &str, kind: &'static str, child: &Child, digest: &str) {
+    pub fn note(&self, stream_uid: &str, kind: &'static str, child: &Child, digest: Digest) {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Entry::of(kind, child, digest).note(book.entry(stream_uid.to_owned()).or_default());
     }
@@ -113,20 +113,25 @@ impl AppliedBook {
         }
     }
 
-    /// Drops the memory of a stream.
-    pub fn forget(&self, stream_uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(stream_uid);
+    /// Drops the memory of streams that are gone.
+    pub fn keep_only(&self, is_known: impl Fn(&str) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| is_known(uid));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::digest;
+
+    fn of(text: &str) -> Digest {
+        digest(&text).unwrap()
+    }
 
     fn child(version: u64, digest: &str) -> Child {
         Child {
-            uid: "child".to_owned(),
-            digest: Some(digest.to_owned()),
+            uid: "child".into(),
+            digest: Some(of(digest)),
             version: Some(version),
             ..Child::default()
         }
@@ -135,18 +140,18 @@ mod tests {
     #[test]
     fn an_unchanged_child_is_not_written_again() {
         let book = AppliedBook::default();
-        assert!(!book.is_stale("s", "Role", &child(5, "a"), "a"));
-        assert!(!book.is_stale("s", "Role", &child(5, "a"), "a"));
-        assert!(book.is_stale("s", "Role", &child(5, "a"), "b"));
+        assert!(!book.is_stale("s", "Role", &child(5, "a"), of("a")));
+        assert!(!book.is_stale("s", "Role", &child(5, "a"), of("a")));
+        assert!(book.is_stale("s", "Role", &child(5, "a"), of("b")));
     }
 
     #[test]
     fn an_edited_child_is_written_again_and_our_own_write_is_no_edit() {
         let book = AppliedBook::default();
-        book.note("s", "Role", &child(7, "a"), "a");
-        assert!(!book.is_stale("s", "Role", &child(5, "old"), "a"), "the cache lags");
-        assert!(!book.is_stale("s", "Role", &child(7, "a"), "a"));
-        assert!(book.is_stale("s", "Role", &child(9, "a"), "a"), "somebody edited it");
+        book.note("s", "Role", &child(7, "a"), of("a"));
+        assert!(!book.is_stale("s", "Role", &child(5, "old"), of("a")), "the cache lags");
+        assert!(!book.is_stale("s", "Role", &child(7, "a"), of("a")));
+        assert!(book.is_stale("s", "Role", &child(9, "a"), of("a")), "somebody edited it");
     }
 
     #[test]
@@ -154,17 +159,17 @@ mod tests {
         let book = AppliedBook::default();
         let version = |seen: u64| book.newest("s", "Role", &child(seen, "a")).version;
         assert_eq!(version(5), Some(5));
-        book.note("s", "Role", &child(7, "a"), "a");
+        book.note("s", "Role", &child(7, "a"), of("a"));
         assert_eq!((version(5), version(9)), (Some(7), Some(9)));
-        let other = Child { uid: "other".to_owned(), ..child(1, "c") };
+        let other = Child { uid: "other".into(), ..child(1, "c") };
         assert_eq!(book.newest("s", "Role", &other), other);
     }
 
     #[test]
     fn another_object_of_the_same_name_is_judged_anew() {
         let book = AppliedBook::default();
-        book.note("s", "Role", &child(7, "a"), "a");
-        let other = Child { uid: "other".to_owned(), digest: None, ..child(8, "a") };
-        assert!(book.is_stale("s", "Role", &other, "a"));
+        book.note("s", "Role", &child(7, "a"), of("a"));
+        let other = Child { uid: "other".into(), digest: None, ..child(8, "a") };
+        assert!(book.is_stale("s", "Role", &other, of("a")));
     }
 }

@@ -27,9 +27,14 @@ impl Backoff {
         delay
     }
 
-    /// Forgets an object: it succeeded, or is gone.
+    /// Forgets an object: it succeeded.
     pub fn forget(&self, uid: &str) {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Forgets objects that are gone.
+    pub fn keep_only(&self, is_known: impl Fn(&str) -> bool) {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| is_known(uid));
     }
 }
 

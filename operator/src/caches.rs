@@ -1,16 +1,11 @@
 //! What the operator watches: the streams, and their children by label.
 //!
-//! Each watch fills a store, or its places in the rows of children, and names the streams to look at
+//! Each watch fills a store, or its places in rows that have one stream each, and names the streams to look at
 //! again. A change of a checkpoint ConfigMap wakes nobody (a busy worker writes it each ten seconds);
 //! its deletion does. Lists come in pages and from the newest state: a list of everything at once, as
 //! an API server gives it from its cache, would be held in memory several times over.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    fmt::Debug,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, future, stream::BoxStream};
 use k8s_openapi::{
@@ -20,21 +15,21 @@ use k8s_openapi::{
         rbac::v1::{Role, RoleBinding},
     },
 };
-use kube::{Api, Client, Resource, ResourceExt, core::PartialObjectMeta};
+use kube::{Api, Client, Resource, ResourceExt, api::ObjectMeta, core::PartialObjectMeta};
 use kube_runtime::{
     WatchStreamExt,
-    reflector::{self, ObjectRef, Store},
+    reflector::{ObjectRef, Store},
     watcher::{self, Event, watcher},
 };
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
-    answers::Key,
     controller::build::labels,
-    kin::{Kin, Listing, Slot},
-    watched::{Observed, OfStream, Slim, WatchedDeployment, WatchedPod},
+    kin::{Kin, Slot},
+    listing::Listing,
+    pods::Pods,
+    watched::{KeptStream, OfStream, WatchedDeployment, WatchedPod},
 };
 
 /// Kinds of children that are watched.
@@ -47,23 +42,20 @@ const FILL: Duration = Duration::from_mins(1);
 /// Objects of which only metadata is kept.
 pub type Meta<K> = PartialObjectMeta<K>;
 
-/// The stores of one watched namespace, or of all.
+/// What is known of one watched namespace, or of all.
 pub struct Caches {
     /// The streams.
-    pub streams: Store<Observed>,
-    /// Workers' Deployments.
-    pub deployments: Store<WatchedDeployment>,
+    pub streams: Store<KeptStream>,
     /// Workers' pods.
-    pub pods: Store<WatchedPod>,
+    pub pods: Arc<Pods>,
     /// All other children.
     pub kin: Arc<Kin>,
-    pod_names: Arc<PodNames>,
     /// Kinds of children whose first list is in.
     filled: Arc<watch::Sender<Vec<String>>>,
 }
 
 /// Streams to look at again, as one watch names them.
-pub type Wakes = BoxStream<'static, ObjectRef<Observed>>;
+pub type Wakes = BoxStream<'static, ObjectRef<KeptStream>>;
 
 /// The caches could not be filled in time.
 #[derive(Debug, thiserror::Error)]
@@ -81,40 +73,25 @@ impl Caches {
     pub fn watch(
         client: &Client,
         namespace: Option<&str>,
-        streams: &Store<Observed>,
+        streams: &Store<KeptStream>,
     ) -> (Caches, Vec<Wakes>) {
-        let mut wakes = Vec::new();
         let filled = Arc::new(watch::Sender::new(Vec::new()));
         let watch = Watch { client, namespace, streams, filled: &filled };
-        let (kin, pod_names) = (Arc::<Kin>::default(), Arc::<PodNames>::default());
-        let noted = Arc::clone(&pod_names);
-        let caches = Caches {
-            deployments: watch.objects(&mut wakes, |_| {}),
-            pods: watch.objects(&mut wakes, move |event| noted.note(event)),
-            streams: streams.clone(),
-            pod_names,
-            kin: Arc::clone(&kin),
-            filled: Arc::clone(&filled),
-        };
-        wakes.extend([
+        let (kin, pods) = (Arc::<Kin>::default(), Arc::<Pods>::default());
+        let wakes = vec![
+            watch.pods(&pods),
+            watch.deployments(&kin),
             watch.children::<ServiceAccount>(&kin, &[Slot::ServiceAccount]),
             watch.children::<Role>(&kin, &[Slot::Role]),
             watch.children::<RoleBinding>(&kin, &[Slot::RoleBinding]),
             watch.children::<ConfigMap>(&kin, &[Slot::Config, Slot::Checkpoint]),
             watch.children::<Service>(&kin, &[Slot::Service]),
             watch.children::<PersistentVolumeClaim>(&kin, &[Slot::VolumeClaim]),
-        ]);
-        (caches, wakes)
+        ];
+        (Caches { streams: streams.clone(), pods, kin, filled: Arc::clone(&filled) }, wakes)
     }
 
-    /// The pods of all streams that had or have this name.
-    pub fn pods_of(&self, namespace: &str, stream: &str) -> Vec<Arc<WatchedPod>> {
-        let names = self.pod_names.of(&(namespace.to_owned(), stream.to_owned()));
-        let pod = |name: &String| self.pods.get(&ObjectRef::new(name).within(namespace));
-        names.iter().filter_map(pod).collect()
-    }
-
-    /// Waits until every store of children holds its first list. The streams' own store is filled
+    /// Waits until the first list of every kind of children is in. The streams' own store is filled
     /// before the controller runs its first reconcile.
     ///
     /// # Errors
@@ -130,67 +107,26 @@ impl Caches {
     }
 }
 
-/// Names of pods by stream. One that is not in the store any more is no harm: nothing is found by it.
-#[derive(Debug, Default)]
-struct PodNames(Mutex<HashMap<Key, BTreeSet<String>>>);
-
-impl PodNames {
-    fn note(&self, event: &Event<WatchedPod>) {
-        let (pod, exists) = match event {
-            Event::Apply(pod) | Event::InitApply(pod) => (pod, true),
-            Event::Delete(pod) => (pod, false),
-            Event::Init | Event::InitDone => return,
-        };
-        let (Some(stream), Some(name)) = (parent(pod), pod.metadata.name.clone()) else { return };
-        let key = (stream.namespace.unwrap_or_default(), stream.name);
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = all.entry(key.clone()).or_default();
-        if exists {
-            names.insert(name);
-        } else {
-            names.remove(&name);
-        }
-        if names.is_empty() {
-            all.remove(&key);
-        }
-    }
-
-    fn of(&self, key: &Key) -> BTreeSet<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(key).cloned().unwrap_or_default()
-    }
-}
-
 struct Watch<'a> {
     client: &'a Client,
     namespace: Option<&'a str>,
-    streams: &'a Store<Observed>,
+    streams: &'a Store<KeptStream>,
     filled: &'a Arc<watch::Sender<Vec<String>>>,
 }
 
 impl Watch<'_> {
-    /// A store of objects, each made slim.
-    fn objects<K>(
-        &self,
-        wakes: &mut Vec<Wakes>,
-        note: impl FnMut(&Event<K>) + Send + 'static,
-    ) -> Store<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Slim
-            + OfStream
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
-        let (store, writer) = reflector::store();
-        let events = watcher(api::<K>(self.client, self.namespace), config());
-        let events = events.modify(Slim::slim).default_backoff().reflect(writer);
-        wakes.push(self.followed(events, note));
-        store
+    fn pods(&self, pods: &Arc<Pods>) -> Wakes {
+        let (pods, mut listing) = (Arc::clone(pods), Listing::default());
+        let events = watcher(api::<WatchedPod>(self.client, self.namespace), config());
+        self.followed(events.default_backoff(), move |event| pods.take(&mut listing, event))
+    }
+
+    fn deployments(&self, kin: &Arc<Kin>) -> Wakes {
+        let (kin, mut listing) = (Arc::clone(kin), Listing::default());
+        let events = watcher(api::<WatchedDeployment>(self.client, self.namespace), config());
+        self.followed(events.default_backoff(), move |event| {
+            kin.take(&[Slot::Deployment], &mut listing, event);
+        })
     }
 
     /// Places in the rows of children.
@@ -203,9 +139,9 @@ impl Watch<'_> {
             + Sync
             + 'static,
     {
-        let (kin, mut listing) = (Arc::clone(kin), Listing::of(slots));
+        let (kin, mut listing) = (Arc::clone(kin), Listing::default());
         let events = watcher(api::<Meta<K>>(self.client, self.namespace), config());
-        self.followed(events.default_backoff(), move |event| kin.take(&mut listing, event))
+        self.followed(events.default_backoff(), move |event| kin.take(slots, &mut listing, event))
     }
 
     /// Notes every event, then names the streams it is about.
@@ -223,10 +159,11 @@ impl Watch<'_> {
                 future::ready(match event {
                     Ok(event) => {
                         note(&event);
-                        if matches!(event, Event::InitDone) {
-                            mark(&filled, &K::kind(&()));
+                        match event {
+                            // Nobody was looked at without it.
+                            Event::InitDone if mark(&filled, &K::kind(&())) => None,
+                            event => Some(woken(event, &streams)),
                         }
-                        Some(woken(event, &streams))
                     }
                     Err(error) => {
                         warn!(%error, kind = %K::kind(&()), "watch, retrying");
@@ -250,14 +187,15 @@ where
     }
 }
 
-fn mark(filled: &watch::Sender<Vec<String>>, kind: &str) {
+/// Notes that a list of this kind is in; whether it is the first.
+fn mark(filled: &watch::Sender<Vec<String>>, kind: &str) -> bool {
     filled.send_if_modified(|kinds| {
         let is_new = !kinds.iter().any(|known| known == kind);
         if is_new {
             kinds.push(kind.to_owned());
         }
         is_new
-    });
+    })
 }
 
 /// Lists come in pages, which a list from the API server's cache (`any_semantic`)
@@ -274,16 +212,20 @@ pub fn of_streams() -> watcher::Config {
 /// A list may have swallowed deletions, so after one every stream is looked at again.
 fn woken<K: Resource<DynamicType = ()> + OfStream>(
     event: Event<K>,
-    streams: &Store<Observed>,
-) -> Vec<ObjectRef<Observed>> {
+    streams: &Store<KeptStream>,
+) -> Vec<ObjectRef<KeptStream>> {
     match event {
         Event::Init | Event::InitApply(_) => Vec::new(),
         Event::InitDone => {
-            streams.state().iter().map(|s| ObjectRef::from_obj(s.as_ref())).collect()
+            streams.state().iter().filter_map(|stream| named(stream.meta())).collect()
         }
         Event::Apply(object) if is_checkpoint(&object) => Vec::new(),
         Event::Apply(object) | Event::Delete(object) => parent(&object).into_iter().collect(),
     }
+}
+
+fn named(stream: &ObjectMeta) -> Option<ObjectRef<KeptStream>> {
+    Some(ObjectRef::new(stream.name.as_deref()?).within(stream.namespace.as_deref()?))
 }
 
 fn is_checkpoint<K: Resource>(object: &K) -> bool {
@@ -291,14 +233,14 @@ fn is_checkpoint<K: Resource>(object: &K) -> bool {
 }
 
 /// The stream a child belongs to.
-pub fn parent<K: Resource + OfStream>(object: &K) -> Option<ObjectRef<Observed>> {
+pub fn parent<K: Resource + OfStream>(object: &K) -> Option<ObjectRef<KeptStream>> {
     Some(ObjectRef::new(object.stream()?).within(object.meta().namespace.as_deref()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::api::ObjectMeta;
+    use kube_runtime::reflector;
 
     fn config_map(component: &str) -> Meta<ConfigMap> {
         Meta {
@@ -341,27 +283,6 @@ mod tests {
         };
         let (answers, ()) = futures::future::join(all, marks).await;
         assert!(answers.into_iter().all(|answer| answer.is_ok_and(|kinds| kinds == 2)));
-    }
-
-    #[test]
-    fn a_pod_is_found_by_its_stream_until_it_is_deleted() {
-        let names = PodNames::default();
-        let pod = |stream: &str, name: &str| -> WatchedPod {
-            let labels = serde_json::json!({labels::STREAM: stream});
-            serde_json::from_value(serde_json::json!({
-                "metadata": {"name": name, "namespace": "shop", "labels": labels},
-            }))
-            .unwrap()
-        };
-        names.note(&Event::InitApply(pod("orders", "a")));
-        names.note(&Event::Apply(pod("orders", "b")));
-        names.note(&Event::Apply(pod("carts", "c")));
-        let of = |stream: &str| {
-            names.of(&("shop".to_owned(), stream.to_owned())).into_iter().collect::<Vec<_>>()
-        };
-        assert_eq!((of("orders"), of("carts")), (vec!["a".into(), "b".into()], vec!["c".into()]));
-        names.note(&Event::Delete(pod("orders", "a")));
-        assert_eq!(of("orders"), ["b"]);
     }
 
     #[test]

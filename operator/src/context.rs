@@ -25,7 +25,7 @@ use crate::{
         write::{Change, Writes},
     },
     tenure::Tenure,
-    watched::Observed,
+    watched::{KeptStream, Observed},
 };
 
 /// Handles, settings and the memory between two reconciles.
@@ -87,19 +87,20 @@ impl Context {
     }
 
     /// The streams that may hold what this one takes for itself.
-    pub fn peers(&self, stream: &Observed) -> Vec<Arc<Observed>> {
+    pub fn peers(&self, stream: &Observed) -> Vec<Observed> {
         let namespace = stream.metadata.namespace.as_deref().unwrap_or_default();
         if let Some(Scope { namespace, caches }) = self.scope(namespace) {
             self.peers.know(namespace.as_deref(), || caches.streams.state());
         }
         let known = |(namespace, name): &Key| {
-            self.caches(namespace)?.streams.get(&ObjectRef::new(name).within(namespace))
+            let reference = ObjectRef::new(name).within(namespace);
+            Some(self.caches(namespace)?.streams.get(&reference)?.open())
         };
         self.peers.of(stream).iter().filter_map(|key| known(key)).collect()
     }
 
     /// Every stream that is watched.
-    pub fn all_streams(&self) -> Vec<Arc<Observed>> {
+    pub fn all_streams(&self) -> Vec<Arc<KeptStream>> {
         self.caches
             .get()
             .iter()
@@ -127,12 +128,13 @@ impl Context {
         written.version = version.or(written.version);
     }
 
-    /// Drops the memory of a stream that is gone.
-    pub fn forget(&self, uid: &str) {
-        self.backoff.forget(uid);
-        self.events.forget(uid);
-        self.applied.forget(uid);
-        self.budget.leave(uid);
-        self.writes.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    /// Drops the memory of streams that are gone, by their UIDs.
+    pub fn keep_only(&self, is_known: impl Fn(&str) -> bool) {
+        self.backoff.keep_only(&is_known);
+        self.events.keep_only(&is_known);
+        self.applied.keep_only(&is_known);
+        self.budget.keep_only(&is_known);
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.retain(|uid, _| is_known(uid));
     }
 }

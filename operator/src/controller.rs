@@ -11,6 +11,7 @@ pub mod validate;
 use std::{sync::Arc, time::Duration};
 
 use crds::conditions::Reason;
+use kube::Resource as _;
 use kube_runtime::controller::Action;
 use tracing::{Instrument, debug, warn};
 
@@ -28,7 +29,7 @@ use crate::{
     events::{Kind, Notice},
     status::Outcome,
     tenure::Over,
-    watched::{Observed, WatchedDeployment},
+    watched::{KeptStream, Observed},
 };
 
 /// How soon to look again while something of an older stream is being collected.
@@ -106,7 +107,8 @@ pub struct Failed {
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn reconcile(stream: Arc<Observed>, context: Arc<Context>) -> Result<Action, Failed> {
+pub async fn reconcile(stream: Arc<KeptStream>, context: Arc<Context>) -> Result<Action, Failed> {
+    let stream = stream.open();
     let span = span::reconcile(&stream);
     let done = look(&stream, &context).instrument(span.clone()).await;
     done.map_err(|error| Failed { trace: span::failed(&span, &error), error })
@@ -147,7 +149,7 @@ async fn stages(stream: &Observed, context: &Context) -> Result<Action, Error> {
         stream,
         peers: &found.peers,
         settings: &context.settings,
-        deployed_restart: found.deployment.as_deref().and_then(WatchedDeployment::restarted_at),
+        deployed_restart: found.deployed.as_ref().and_then(|of| of.restarted_at.as_deref()),
     };
     let planned = span::validate().in_scope(|| plan(&input));
     let (outcome, failed) = match &planned {
@@ -245,18 +247,18 @@ async fn tell_advice(context: &Context, stream: &Observed, valid: &ValidStream) 
 
 /// What follows a failure: a metric, a log line and the next try.
 #[allow(clippy::needless_pass_by_value)] // the controller hands it over so
-pub fn error_policy(stream: Arc<Observed>, failed: &Failed, context: Arc<Context>) -> Action {
+pub fn error_policy(stream: Arc<KeptStream>, failed: &Failed, context: Arc<Context>) -> Action {
     let Failed { error, trace } = failed;
     context.metrics.failed(error.reason());
     if error.is_race() {
         debug!(%error, "two writers met, trying again");
         return Action::requeue(RACE);
     }
-    let uid = stream.metadata.uid.clone().unwrap_or_default();
-    let delay = context.backoff.failed(&uid);
+    let meta = stream.meta();
+    let delay = context.backoff.failed(meta.uid.as_deref().unwrap_or_default());
     warn!(
-        namespace = stream.metadata.namespace.as_deref(),
-        stream = stream.metadata.name.as_deref(),
+        namespace = meta.namespace.as_deref(),
+        stream = meta.name.as_deref(),
         %error,
         delay_ms = delay.as_millis() as u64,
         trace_id = trace.as_deref(),

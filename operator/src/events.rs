@@ -85,10 +85,10 @@ impl Events {
         }
     }
 
-    /// Forgets an object that is gone.
-    pub fn forget(&self, uid: &str) {
+    /// Forgets objects that are gone.
+    pub fn keep_only(&self, is_known: impl Fn(&str) -> bool) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.remove(uid);
+        said.retain(|uid, _| is_known(uid));
     }
 
     fn is_news(&self, uid: &str, topic: &str, word: &str) -> bool {
@@ -166,7 +166,7 @@ mod tests {
         assert!(events.is_news("u", "Gap", "fine") && events.is_news("other", "Ready", "fine"));
         events.settle("u", "Ready");
         assert!(events.is_news("u", "Ready", "fine") && !events.is_news("u", "Gap", "fine"));
-        events.forget("u");
+        events.keep_only(|uid| uid != "u");
         assert!(events.is_news("u", "Gap", "fine") && !events.is_news("other", "Ready", "fine"));
     }
 

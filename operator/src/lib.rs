@@ -15,11 +15,16 @@ pub mod digest;
 pub mod events;
 #[cfg(test)]
 mod fake_api;
+#[cfg(test)]
+mod footprint;
 pub mod kin;
 pub mod lease;
+pub mod listing;
 pub mod metrics;
+pub mod packed;
 pub mod peers;
 pub mod plugin;
+pub mod pods;
 pub mod poller;
 pub mod rollout;
 pub mod settings;
@@ -65,7 +70,7 @@ use crate::{
     settings::{Settings, SettingsError},
     status::budget::StatusBudget,
     wake::{WakeUp, WakeUps},
-    watched::Observed,
+    watched::KeptStream,
 };
 
 /// Changes of one object that come together are one reconcile.
@@ -290,9 +295,9 @@ fn controller(
     args: &Args,
     context: &Context,
     namespace: Option<&str>,
-    mut woken: mpsc::Receiver<kube_runtime::reflector::ObjectRef<Observed>>,
-) -> (Controller<Observed>, Caches) {
-    let streams = caches::api::<Observed>(&context.client, namespace);
+    mut woken: mpsc::Receiver<kube_runtime::reflector::ObjectRef<KeptStream>>,
+) -> (Controller<KeptStream>, Caches) {
+    let streams = caches::api::<KeptStream>(&context.client, namespace);
     let config = Config::default().concurrency(args.concurrency).debounce(DEBOUNCE);
     let mut controller = Controller::new(streams, caches::of_streams()).with_config(config);
     let (caches, wakes) = Caches::watch(&context.client, namespace, &controller.store());
@@ -307,7 +312,7 @@ fn controller(
 }
 
 async fn drive(
-    controller: Controller<Observed>,
+    controller: Controller<KeptStream>,
     context: Arc<Context>,
     shutdown: CancellationToken,
 ) {

@@ -1,5 +1,6 @@
 //! The operator's metrics, in OpenMetrics form.
 
+mod pages;
 mod shown;
 
 use std::fmt;
@@ -17,7 +18,7 @@ use prometheus_client::{
 };
 use traces::SpanCounts;
 
-pub use self::shown::Shown;
+pub use self::{pages::Pages, shown::Shown};
 use crate::rollout::pace::Fleet;
 
 /// Why a reconcile failed.
@@ -167,10 +168,10 @@ impl Metrics {
     ///
     /// # Errors
     /// When formatting fails.
-    pub fn encode(&self) -> Result<String, fmt::Error> {
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
+    pub fn encode(&self) -> Result<Pages, fmt::Error> {
+        let mut pages = Pages::default();
+        encode(&mut pages, &self.registry)?;
+        Ok(pages)
     }
 
     /// Shows how the rollout of the fleet stands.
@@ -216,13 +217,18 @@ mod tests {
         metrics
     }
 
+    fn text(metrics: &Metrics) -> String {
+        metrics.encode().unwrap().into_iter().collect()
+    }
+
     #[test]
     fn exposition_shows_one_value_of_a_condition_and_one_reason_and_forgets_with_the_stream() {
         let metrics = all();
         let ready = [(ConditionType::Ready, ConditionStatus::Unknown)];
         metrics.shown.show("shop", "orders", ready, "StatusStale");
-        let text = metrics.encode().unwrap();
-        let of_the_stream = text.lines().filter(|line| line.contains("orders")).collect::<Vec<_>>();
+        let shown = text(&metrics);
+        let of_the_stream =
+            shown.lines().filter(|line| line.contains("orders")).collect::<Vec<_>>();
         let stream = "namespace=\"shop\",stream=\"orders\"";
         assert_eq!(
             of_the_stream,
@@ -232,12 +238,12 @@ mod tests {
             ]
         );
         metrics.shown.keep_only(|_| false);
-        assert!(!metrics.encode().unwrap().contains("orders"));
+        assert!(!text(&metrics).contains("orders"));
     }
 
     #[test]
     fn readme_tells_of_every_metric_and_promtool_finds_no_fault_in_them() {
-        let text = exposition::classic(&all().encode().unwrap());
+        let text = exposition::classic(&text(&all()));
         told::is_told_in_the_readme_and_well_formed("operator", &text);
     }
 }

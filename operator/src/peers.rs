@@ -12,7 +12,7 @@ use std::{
 use crate::{
     answers::Key,
     controller::validate::{root::Root, server_id},
-    watched::Observed,
+    watched::{KeptStream, Observed},
 };
 
 /// Everything that is taken.
@@ -37,11 +37,11 @@ struct Taken {
 
 impl Peers {
     /// Learns of all streams of a scope, once.
-    pub fn know(&self, scope: Option<&str>, streams: impl FnOnce() -> Vec<Arc<Observed>>) {
+    pub fn know(&self, scope: Option<&str>, streams: impl FnOnce() -> Vec<Arc<KeptStream>>) {
         let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if index.known.insert(scope.map(str::to_owned)) {
             for stream in streams() {
-                index.note(&stream);
+                index.note(&stream.open());
             }
         }
     }
@@ -138,10 +138,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::controller::validate::tests::minimal;
+    use crate::controller::validate::tests::{minimal, object};
 
     fn stream(name: &str, change: Value) -> Observed {
         minimal(name, 0, change)
+    }
+
+    fn kept((name, change): &(&str, Value)) -> Arc<KeptStream> {
+        Arc::new(serde_json::from_value(object(name, 0, change.clone())).unwrap())
     }
 
     fn found(peers: &Peers, stream: &Observed) -> Vec<String> {
@@ -151,24 +155,25 @@ mod tests {
     #[test]
     fn whoever_holds_what_a_stream_takes_is_found_and_nobody_else() {
         let peers = Peers::default();
+        let inside = json!({"spec": {"archive": {"s3": {"prefix": "shop/orders"}}}});
+        let elsewhere =
+            json!({"spec": {"archive": {"s3": {"bucket": "other", "prefix": "shop/orders"}}}});
+        let (asks, holds) = (json!({"spec": {"serverId": 7}}), json!({"status": {"serverId": 7}}));
         let others = [
-            stream("alone", json!({})),
-            stream("inside", json!({"spec": {"archive": {"s3": {"prefix": "shop/orders"}}}})),
-            stream(
-                "elsewhere",
-                json!({"spec": {"archive": {"s3": {"bucket": "other", "prefix": "shop/orders"}}}}),
-            ),
-            stream("asks", json!({"spec": {"serverId": 7}})),
-            stream("holds", json!({"status": {"serverId": 7}})),
+            ("alone", json!({})),
+            ("inside", inside.clone()),
+            ("elsewhere", elsewhere),
+            ("asks", asks.clone()),
+            ("holds", holds),
         ];
-        peers.know(None, || others.iter().cloned().map(Arc::new).collect());
+        peers.know(None, || others.iter().map(kept).collect());
         assert_eq!(found(&peers, &stream("orders", json!({}))), ["inside"]);
-        assert_eq!(found(&peers, &others[1]), ["orders"], "whichever is asked");
+        assert_eq!(found(&peers, &stream("inside", inside)), ["orders"], "whichever is asked");
         let seven = stream("seven", json!({"spec": {"serverId": 7}}));
         assert_eq!(found(&peers, &seven), ["asks", "holds"]);
         let mended = stream("seven", json!({"spec": {"serverId": 8}}));
         assert!(found(&peers, &mended).is_empty());
-        assert_eq!(found(&peers, &others[3]), ["holds"], "what it held before is free");
+        assert_eq!(found(&peers, &stream("asks", asks)), ["holds"], "what it held before is free");
     }
 
     #[test]

@@ -16,18 +16,21 @@ use crds::{
     spans::TARGET,
     worker_status::{Phase, WorkerStatus},
 };
+use kube::Resource as _;
 use kube_runtime::reflector::ObjectRef;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, field::Empty, info_span};
 
 use crate::{
-    answers::{Answer, Key},
+    answers::Key,
+    caches::Caches,
     context::Context,
     controller::build::ADMIN_PORT,
+    pods::worker,
     status::{lag, voice::STALE_AFTER},
     wake::WakeUps,
-    watched::{OfStream, WatchedPod},
+    watched::KeptPod,
     worker_client::{self, PollError},
 };
 
@@ -42,39 +45,36 @@ const HOUSEKEEPING: u64 = 30;
 
 /// A worker that is polled.
 struct Target {
-    pod_uid: String,
+    pod_uid: Box<str>,
     since: Instant,
     due: Instant,
     in_flight: bool,
     /// It answered the last time, and was past its start. Of such ones no poll is traced: they are too many, and all alike.
     steady: bool,
+    /// Whether the last look at the pods found it.
+    found: bool,
     /// What was last told to the controller.
     told: u64,
 }
 
 struct Poll {
     key: Key,
-    pod_uid: String,
+    pod_uid: Box<str>,
     ip: IpAddr,
     is_traced: bool,
 }
 
 struct Polled {
     key: Key,
-    pod_uid: String,
+    pod_uid: Box<str>,
     answer: Result<WorkerStatus, PollError>,
 }
 
 /// Polls until `shutdown`.
 pub async fn run(context: Arc<Context>, wake_ups: Arc<WakeUps>, shutdown: CancellationToken) {
     context.answers.begin(context.now());
-    let mut poller = Poller {
-        context,
-        wake_ups,
-        targets: HashMap::new(),
-        streams: HashMap::new(),
-        waiting: VecDeque::new(),
-    };
+    let mut poller =
+        Poller { context, wake_ups, targets: HashMap::new(), waiting: VecDeque::new() };
     let mut polls: JoinSet<Polled> = JoinSet::new();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -104,30 +104,41 @@ struct Poller {
     context: Arc<Context>,
     wake_ups: Arc<WakeUps>,
     targets: HashMap<Key, Target>,
-    /// Streams known at the last housekeeping, by UID.
-    streams: HashMap<String, Key>,
     /// Polls that are due and wait for one of the others to end: no task and no buffer is made for them before.
     waiting: VecDeque<Poll>,
 }
 
 impl Poller {
     fn find_due(&mut self) {
-        let now = Instant::now();
-        let running = self.running();
-        self.targets.retain(|key, target| target.in_flight || running.contains_key(key));
-        for (key, (pod_uid, ip)) in running {
-            let target =
-                self.targets.entry(key.clone()).or_insert_with(|| new_target(&pod_uid, now));
-            self.context.answers.asked(&key);
-            if target.pod_uid != pod_uid && !target.in_flight {
-                *target = new_target(&pod_uid, now);
-            }
-            if target.in_flight || target.due > now {
-                continue;
-            }
-            target.in_flight = true;
-            self.waiting.push_back(Poll { key, pod_uid, ip, is_traced: !target.steady });
+        let (now, context) = (Instant::now(), Arc::clone(&self.context));
+        for scope in context.caches.get().into_iter().flatten() {
+            scope.caches.pods.each(|key, pods| self.look(&scope.caches, key, pods, now));
         }
+        self.targets.retain(|_, target| std::mem::take(&mut target.found) || target.in_flight);
+    }
+
+    /// Looks at the pods of one stream; most are those of the last look, and not due.
+    fn look(&mut self, caches: &Caches, key: &Key, pods: &[Arc<KeptPod>], now: Instant) {
+        if let Some(target) = self.targets.get_mut(key) {
+            let is_same = matches!(pods, [only] if only.uid == target.pod_uid);
+            if is_same && (target.in_flight || target.due > now) {
+                target.found = true;
+                return;
+            }
+        }
+        let Some((pod_uid, ip)) = address(caches, key, pods) else { return };
+        self.context.answers.asked(key);
+        let target = self.targets.entry(key.clone()).or_insert_with(|| new_target(pod_uid, now));
+        if *target.pod_uid != *pod_uid && !target.in_flight {
+            *target = new_target(pod_uid, now);
+        }
+        target.found = true;
+        if target.in_flight || target.due > now {
+            return;
+        }
+        target.in_flight = true;
+        let is_traced = !target.steady;
+        self.waiting.push_back(Poll { key: key.clone(), pod_uid: pod_uid.into(), ip, is_traced });
     }
 
     fn start_waiting(&mut self, polls: &mut JoinSet<Polled>) {
@@ -144,35 +155,6 @@ impl Poller {
         }
     }
 
-    /// The pods to ask: one per stream, of the stream's own UID, with an address.
-    fn running(&self) -> HashMap<Key, (String, IpAddr)> {
-        let mut best: HashMap<Key, Arc<WatchedPod>> = HashMap::new();
-        for scope in self.context.caches.get().into_iter().flatten() {
-            for pod in scope.caches.pods.state() {
-                let Some(key) = stream_of(&pod) else { continue };
-                let reference = ObjectRef::new(&key.1).within(&key.0);
-                let Some(stream) = scope.caches.streams.get(&reference) else { continue };
-                if pod.owner_uid() != stream.metadata.uid.as_deref() {
-                    continue;
-                }
-                let rank = |pod: &WatchedPod| {
-                    let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-                    (pod.metadata.deletion_timestamp.is_none(), created)
-                };
-                let better = best.get(&key).is_none_or(|known| rank(&pod) > rank(known));
-                if better {
-                    best.insert(key, pod);
-                }
-            }
-        }
-        let address = |pod: &WatchedPod| -> Option<(String, IpAddr)> {
-            let running = pod.status.phase.as_deref() == Some("Running");
-            let ip = pod.status.pod_ip.as_deref().filter(|_| running)?.parse().ok()?;
-            Some((pod.metadata.uid.clone()?, ip))
-        };
-        best.into_iter().filter_map(|(key, pod)| Some((key, address(&pod)?))).collect()
-    }
-
     fn take(&mut self, polled: Polled) {
         let Polled { key, pod_uid, answer } = polled;
         let now = Instant::now();
@@ -187,16 +169,14 @@ impl Poller {
         let (wait, told) = match answer {
             Ok(status) => {
                 let settled = target.steady;
-                let told = fingerprint(&status);
-                let answer = Answer { pod_uid, status: Arc::new(status), at: now };
-                self.context.answers.put(key.clone(), answer);
+                let kept = self.context.answers.put(key.clone(), pod_uid, &status, now);
+                let told = if kept.is_ok() { fingerprint(&status) } else { target.told };
                 (if starting && !settled { TICK } else { USUAL }, told)
             }
             Err(error) => {
                 debug!(namespace = %key.0, stream = %key.1, %error, "poll");
-                let last = self.context.answers.get(&key);
-                let last = last.filter(|last| last.pod_uid == target.pod_uid);
-                let silent_since = last.map_or(target.since, |last| last.at);
+                let heard = self.context.answers.heard(&key, &target.pod_uid);
+                let silent_since = heard.unwrap_or(target.since);
                 let silent = now.duration_since(silent_since) > STALE_AFTER;
                 (if starting { TICK } else { USUAL }, if silent { SILENT } else { target.told })
             }
@@ -209,35 +189,42 @@ impl Poller {
     }
 
     /// Forgets streams that are gone.
-    fn keep_house(&mut self) {
-        let now: HashMap<String, Key> = self
-            .context
-            .all_streams()
+    fn keep_house(&self) {
+        let context = &self.context;
+        let all = context.all_streams();
+        let uids: HashSet<&str> =
+            all.iter().filter_map(|stream| stream.meta().uid.as_deref()).collect();
+        let names: HashSet<(&str, &str)> = all
             .iter()
             .filter_map(|stream| {
-                let meta = &stream.metadata;
-                Some((meta.uid.clone()?, (meta.namespace.clone()?, meta.name.clone()?)))
+                Some((stream.meta().namespace.as_deref()?, stream.meta().name.as_deref()?))
             })
             .collect();
-        let names: HashSet<&Key> = now.values().collect();
-        for uid in self.streams.keys().filter(|uid| !now.contains_key(*uid)) {
-            self.context.forget(uid);
-        }
-        let context = &self.context;
-        context.answers.keep_only(|key| names.contains(key));
-        context.peers.keep_only(|key| names.contains(key));
-        context.metrics.shown.keep_only(|key| names.contains(key));
-        self.context.metrics.streams.set(now.len() as i64);
-        self.streams = now;
+        let is_known =
+            |(namespace, name): &Key| names.contains(&(namespace.as_str(), name.as_str()));
+        context.keep_only(|uid| uids.contains(uid));
+        context.answers.keep_only(is_known);
+        context.peers.keep_only(is_known);
+        context.metrics.shown.keep_only(is_known);
+        context.metrics.streams.set(all.len() as i64);
     }
+}
+
+/// The pod to ask, if the stream has one that runs and has an address.
+fn address<'a>(caches: &Caches, key: &Key, pods: &'a [Arc<KeptPod>]) -> Option<(&'a str, IpAddr)> {
+    let stream = caches.streams.get(&ObjectRef::new(&key.1).within(&key.0))?;
+    let pod = worker(pods, stream.meta().uid.as_deref()?)?;
+    let runs = pod.status.phase.as_deref() == Some("Running");
+    let ip = pod.status.pod_ip.as_deref().filter(|_| runs)?.parse().ok()?;
+    Some((&pod.uid, ip))
 }
 
 /// What is told when a worker is silent; no fingerprint is 1.
 const SILENT: u64 = 1;
 
 fn new_target(pod_uid: &str, now: Instant) -> Target {
-    let pod_uid = pod_uid.to_owned();
-    Target { pod_uid, since: now, due: now, in_flight: false, steady: false, told: 0 }
+    let pod_uid = pod_uid.into();
+    Target { pod_uid, since: now, due: now, in_flight: false, steady: false, found: true, told: 0 }
 }
 
 /// How a poll ended: a word for metric and trace.
@@ -258,10 +245,6 @@ fn span((namespace, name): &Key) -> Span {
         binlogstream.name = name,
         binlogstream.outcome = Empty,
     )
-}
-
-fn stream_of(pod: &WatchedPod) -> Option<Key> {
-    Some((pod.metadata.namespace.clone()?, pod.stream()?.to_owned()))
 }
 
 /// A number that changes when something that a status shows at once changes: everything but the

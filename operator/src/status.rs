@@ -33,7 +33,7 @@ use self::voice::Voice;
 use crate::{
     controller::validate::{Refusal, ValidStream},
     rollout::turns::Held,
-    watched::WatchedPod,
+    watched::KeptPod,
 };
 
 /// What the reconcile made of the stream.
@@ -121,9 +121,9 @@ pub struct Facts<'a> {
     /// The Deployment, if there is one.
     pub deployment: Option<DeploymentFacts<'a>>,
     /// The pod that should be the worker.
-    pub pod: Option<&'a WatchedPod>,
+    pub pod: Option<&'a KeptPod>,
     /// Another pod of the stream that was told to end and has not.
-    pub leaving: Option<&'a WatchedPod>,
+    pub leaving: Option<&'a KeptPod>,
     /// The last good answer, of whichever pod.
     pub report: Option<Report<'a>>,
     /// The checkpoint, read only while the worker does not speak.
@@ -193,8 +193,8 @@ fn worker(
     let restarted_at = actions::restarted(facts, voice).or(previous.restarted_at);
     WorkerPodStatus {
         restarted_at,
-        pod: pod.and_then(|pod| pod.metadata.name.clone()),
-        node: pod.and_then(|pod| pod.spec.node_name.clone()),
+        pod: pod.map(|pod| pod.name.to_string()),
+        node: pod.and_then(|pod| pod.node.as_deref()).map(str::to_owned),
         image,
         epoch: voice.spoken().and_then(|report| report.epoch),
         restarts: pod.map(pod::restarts),

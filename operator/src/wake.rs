@@ -4,14 +4,14 @@ use kube_runtime::reflector::ObjectRef;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
 
-use crate::{answers::Key, watched::Observed};
+use crate::{answers::Key, watched::KeptStream};
 
 /// Where a scope's controller takes streams to look at again.
 pub struct WakeUp {
     /// The scope's namespace; none = all.
     pub namespace: Option<String>,
     /// Its queue.
-    pub queue: mpsc::Sender<ObjectRef<Observed>>,
+    pub queue: mpsc::Sender<ObjectRef<KeptStream>>,
 }
 
 /// The queues of all scopes.

@@ -32,7 +32,7 @@ use crate::{
     api_error::{code, words},
     applied::Child,
     context::Context,
-    digest::digest,
+    digest::{Digest, digest},
     rollout::{record, turns::Held},
     tenure::Over,
 };
@@ -40,7 +40,7 @@ use crate::{
 /// Field manager of everything the operator applies.
 pub const MANAGER: &str = "binlog-operator";
 /// Stands in the book for a Deployment that was stopped beside its digest.
-const STOPPED: &str = "stopped";
+const STOPPED: Digest = Digest::NONE;
 /// Limit of one request.
 const REQUEST: Duration = Duration::from_secs(10);
 
@@ -180,9 +180,9 @@ pub async fn apply(
     // A worker refuses keys that it does not know, so what a newer operator writes comes with the
     // newer worker. What people ask for does not wait.
     let has_what_was_asked =
-        children.config.as_ref().is_some_and(|config| config.asked.as_ref() == Some(&asked));
+        children.config.as_ref().is_some_and(|config| config.asked == Some(asked));
     if matches!(turn, Turn::Now(_)) || !has_what_was_asked {
-        let config = noted(config, [(labels::ASKED.to_owned(), asked)]);
+        let config = noted(config, [(labels::ASKED.to_owned(), asked.to_string())]);
         stage.one("ConfigMap", &config, children.config.as_ref(), by_version).await?;
     }
     if let Some(checkpoint) = checkpoint {
@@ -328,13 +328,15 @@ impl Stage<'_> {
             None => self.ask(kind, &api, &name, &moves).await?,
         };
         let book = &self.context.applied;
-        if seen.as_ref().is_some_and(|seen| !book.is_stale(&self.stream.uid, kind, seen, &digest)) {
+        if seen.as_ref().is_some_and(|seen| !book.is_stale(&self.stream.uid, kind, seen, digest)) {
             return Ok(());
         }
         let mut object = desired.clone();
         let meta = object.meta_mut();
-        meta.uid = seen.map(|child| child.uid);
-        meta.annotations.get_or_insert_default().insert(labels::DIGEST.to_owned(), digest.clone());
+        meta.uid = seen.map(|child| child.uid.into_string());
+        meta.annotations
+            .get_or_insert_default()
+            .insert(labels::DIGEST.to_owned(), digest.to_string());
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(&object);
         let apply = || write(self.context, kind, &name, api.patch_metadata(&name, &params, &patch));
@@ -348,7 +350,7 @@ impl Stage<'_> {
             answer => answer?,
         };
         let child = describe(&answer.metadata, moves(&answer.metadata));
-        book.note(&self.stream.uid, kind, &child, &digest);
+        book.note(&self.stream.uid, kind, &child, digest);
         self.context.metrics.children_applied.inc();
         Ok(())
     }

@@ -6,18 +6,18 @@ use std::{sync::Arc, time::Duration};
 use crds::checkpoint::Checkpoint;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, ResourceExt};
-use kube_runtime::reflector::ObjectRef;
+use kube::Api;
 
 use super::{Error, build::labels};
 use crate::{
     answers::Answer,
     applied::Child,
-    caches::Caches,
     context::Context,
+    kin::Row,
+    pods::worker,
     rollout::record::Notes,
     status::{pod, voice::STALE_AFTER},
-    watched::{Observed, OfStream, WatchedDeployment, WatchedPod},
+    watched::{Deployed, KeptPod, Observed},
 };
 
 /// Limit of the one request.
@@ -28,15 +28,15 @@ const OVERDUE: Duration = Duration::from_secs(15);
 /// What is known about a stream's surroundings.
 pub struct Found {
     /// The streams that may hold what this one takes for itself.
-    pub peers: Vec<Arc<Observed>>,
+    pub peers: Vec<Observed>,
     /// Its children.
     pub children: Children,
-    /// Its Deployment.
-    pub deployment: Option<Arc<WatchedDeployment>>,
+    /// More of its Deployment.
+    pub deployed: Option<Arc<Deployed>>,
     /// The pod that should be the worker.
-    pub pod: Option<Arc<WatchedPod>>,
+    pub pod: Option<Arc<KeptPod>>,
     /// Another pod of the stream that was told to end and has not.
-    pub leaving: Option<Arc<WatchedPod>>,
+    pub leaving: Option<Arc<KeptPod>>,
     /// A pod of an older stream of this name that may still write.
     pub older_pod: Option<String>,
     /// The worker's last good answer.
@@ -79,13 +79,11 @@ pub async fn dereference(stream: &Observed, context: &Context) -> Result<Found, 
     let caches = context.caches(&namespace).ok_or(Error::NotWatched)?;
     caches.filled().await?;
 
-    let worker = labels::worker(&name);
     let key = (namespace.clone(), name.clone());
-    let deployment = caches.deployments.get(&ObjectRef::new(&worker).within(&namespace));
-    let seen = deployment.as_ref().map(|seen| describe(&seen.metadata, generation(&seen.metadata)));
-    let children = Children { deployment: seen, ..caches.kin.row(&key) };
+    let Row { children, deployed } = caches.kin.row(&key);
+    let pods = caches.pods.of(&key);
     let answer = context.answers.get(&key);
-    let pod = worker_pod(caches, &namespace, &name, &uid);
+    let pod = worker(&pods, &uid).cloned();
     let fresh = answer.as_ref().is_some_and(|answer| answer.age() <= STALE_AFTER);
     // Without its pod the last answer is older than what the worker wrote when it drained.
     let speaks = fresh && pod.is_some();
@@ -98,86 +96,48 @@ pub async fn dereference(stream: &Observed, context: &Context) -> Result<Found, 
     };
     Ok(Found {
         peers: context.peers(stream),
-        deployment,
-        leaving: leaving(caches, &namespace, &name, &uid, pod.as_deref()),
+        leaving: leaving(&pods, &uid, pod.as_deref()),
         pod,
-        older_pod: older_pod(caches, &namespace, &name, &uid, now),
+        older_pod: older_pod(&pods, &uid, children.deployment.is_some(), now),
         children,
+        deployed,
         answer,
         unasked,
         checkpoint,
     })
 }
 
-/// The stream's pod: one that is not ending before one that is, the newest of several. Pods of an
-/// older stream of this name do not count.
-pub fn worker_pod(
-    caches: &Caches,
-    namespace: &str,
-    stream: &str,
-    uid: &str,
-) -> Option<Arc<WatchedPod>> {
-    let ours = |pod: &WatchedPod| belongs(pod, namespace, stream) && owner_of(pod) == Some(uid);
-    let pods = caches.pods_of(namespace, stream);
-    pods.into_iter().filter(|pod| ours(pod)).max_by_key(|pod| {
-        let ended = matches!(pod.status.phase.as_deref(), Some("Failed" | "Succeeded"));
-        let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        (!ended, pod.metadata.deletion_timestamp.is_none(), created)
-    })
-}
-
 /// A pod of the stream beside `pod` that was told to end and has not.
-fn leaving(
-    caches: &Caches,
-    namespace: &str,
-    stream: &str,
-    uid: &str,
-    pod: Option<&WatchedPod>,
-) -> Option<Arc<WatchedPod>> {
-    let chosen = pod.and_then(|pod| pod.metadata.uid.as_deref());
-    let leaving = |other: &WatchedPod| {
-        belongs(other, namespace, stream)
-            && owner_of(other) == Some(uid)
-            && other.metadata.deletion_timestamp.is_some()
-            && other.metadata.uid.as_deref() != chosen
+fn leaving(pods: &[Arc<KeptPod>], uid: &str, pod: Option<&KeptPod>) -> Option<Arc<KeptPod>> {
+    let leaving = |other: &KeptPod| {
+        other.owner_uid.as_deref() == Some(uid)
+            && other.deleted.is_some()
+            && pod.is_none_or(|pod| pod.uid != other.uid)
     };
-    caches.pods_of(namespace, stream).into_iter().find(|other| leaving(other))
+    pods.iter().find(|other| leaving(other)).cloned()
 }
 
 /// The name of a pod of an older stream of this name that may still write. Two are not waited for: one whose
 /// Deployment was left behind on purpose, for it is taken over and replaces its pod; and one that should have ended by
 /// now, for it is on a node that nobody hears of. The archive's fence holds against both.
 fn older_pod(
-    caches: &Caches,
-    namespace: &str,
-    stream: &str,
+    pods: &[Arc<KeptPod>],
     uid: &str,
+    left_behind: bool,
     now: Timestamp,
 ) -> Option<String> {
-    let worker = ObjectRef::new(&labels::worker(stream)).within(namespace);
-    let left_behind = caches.deployments.get(&worker).is_some();
-    let older = |pod: &WatchedPod| {
-        belongs(pod, namespace, stream)
-            && owner_of(pod).is_some_and(|owner| owner != uid)
-            && (pod.metadata.deletion_timestamp.is_some() || !left_behind)
+    let older = |pod: &KeptPod| {
+        pod.owner_uid.as_deref().is_some_and(|owner| owner != uid)
+            && (pod.deleted.is_some() || !left_behind)
             && may_write(pod, now)
     };
-    caches.pods_of(namespace, stream).iter().find(|pod| older(pod)).map(|pod| pod.name_any())
+    pods.iter().find(|pod| older(pod)).map(|pod| pod.name.to_string())
 }
 
 /// Whether a container of the pod may still run. A deletion's time is when its grace is over.
-fn may_write(pod: &WatchedPod, now: Timestamp) -> bool {
-    let ended = matches!(pod.status.phase.as_deref(), Some("Failed" | "Succeeded"));
-    let overdue = pod.metadata.deletion_timestamp.as_ref().is_some_and(|by| by.0 + OVERDUE < now);
-    !ended && !overdue
-}
-
-fn belongs(pod: &WatchedPod, namespace: &str, stream: &str) -> bool {
-    pod.metadata.namespace.as_deref() == Some(namespace) && pod.stream() == Some(stream)
-}
-
-fn owner_of(pod: &WatchedPod) -> Option<&str> {
-    pod.owner_uid()
+fn may_write(pod: &KeptPod, now: Timestamp) -> bool {
+    let overdue = pod.deleted.is_some_and(|by| by + OVERDUE < now);
+    !pod.has_ended() && !overdue
 }
 
 /// A child by its metadata.
@@ -185,19 +145,16 @@ pub fn describe(meta: &kube::api::ObjectMeta, version: Option<u64>) -> Child {
     let controller = |owner: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference| {
         owner.controller == Some(true)
     };
+    let noted = |digest: &str| meta.annotations.as_ref()?.get(digest)?.parse().ok();
+    let owner = meta.owner_references.iter().flatten().find(controller);
     Child {
-        uid: meta.uid.clone().unwrap_or_default(),
-        owner_uid: meta
-            .owner_references
-            .iter()
-            .flatten()
-            .find(controller)
-            .map(|owner| owner.uid.clone()),
-        digest: meta.annotations.as_ref().and_then(|all| all.get(labels::DIGEST)).cloned(),
+        uid: meta.uid.as_deref().unwrap_or_default().into(),
+        owner_uid: owner.map(|owner| owner.uid.as_str().into()),
+        digest: noted(labels::DIGEST),
         version,
         deleting: meta.deletion_timestamp.is_some(),
-        notes: Notes::read(meta.annotations.as_ref()).map(Box::new),
-        asked: meta.annotations.as_ref().and_then(|all| all.get(labels::ASKED)).cloned(),
+        notes: Notes::read(meta.annotations.as_ref()).map(Arc::new),
+        asked: noted(labels::ASKED),
     }
 }
 
@@ -222,12 +179,10 @@ async fn read_checkpoint(context: &Context, namespace: &str, name: &str) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-    fn pod(phase: &str, deleted: Option<Timestamp>) -> WatchedPod {
-        let mut pod = WatchedPod::default();
-        pod.status.phase = Some(phase.to_owned());
-        pod.metadata.deletion_timestamp = deleted.map(Time);
+    fn pod(phase: &str, deleted: Option<Timestamp>) -> KeptPod {
+        let mut pod = KeptPod { deleted, ..KeptPod::default() };
+        pod.status.phase = Some(phase.into());
         pod
     }
 

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::{Error, dereference::Found};
 use crate::{
     api_error::code,
+    caches::Meta,
     context::Context,
     events::{Kind, Notice},
     status::{
@@ -108,19 +109,18 @@ fn facts<'a>(
     stored: Option<&'a BinlogStreamStatus>,
 ) -> Facts<'a> {
     let uid = stream.metadata.uid.as_deref();
+    let deployment = found.children.deployment.as_ref();
     // A Deployment of an older stream says nothing about this one.
-    let ours =
-        found.children.deployment.as_ref().is_some_and(|child| child.owner_uid.as_deref() == uid);
+    let ours = deployment.is_some_and(|child| child.owner_uid.as_deref() == uid);
+    let generation = deployment.and_then(|child| i64::try_from(child.version?).ok());
     Facts {
         name: stream.metadata.name.as_deref().unwrap_or_default(),
         generation: stream.metadata.generation.unwrap_or_default(),
         now: context.now(),
         outcome,
-        deployment: found.deployment.as_deref().filter(|_| ours).map(|deployment| {
-            DeploymentFacts {
-                generation: deployment.metadata.generation.unwrap_or_default(),
-                status: &deployment.status,
-            }
+        deployment: found.deployed.as_deref().filter(|_| ours).map(|deployed| DeploymentFacts {
+            generation: generation.unwrap_or_default(),
+            status: &deployed.status,
         }),
         pod: found.pod.as_deref(),
         leaving: found.leaving.as_deref(),
@@ -149,7 +149,7 @@ async fn write(
 ) -> Result<Option<u64>, Error> {
     let name = stream.metadata.name.as_deref().unwrap_or_default();
     let namespace = stream.metadata.namespace.as_deref().unwrap_or_default();
-    let api: Api<Observed> = Api::namespaced(context.client.clone(), namespace);
+    let api: Api<Meta<BinlogStream>> = Api::namespaced(context.client.clone(), namespace);
     let patch = Patch::Apply(json!({
         "apiVersion": BinlogStream::api_version(&()),
         "kind": BinlogStream::kind(&()),
@@ -194,7 +194,7 @@ async fn tell(
 }
 
 /// The stream, as events name it.
-pub fn reference(stream: &Observed) -> ObjectReference {
+pub fn reference(stream: &impl Resource<DynamicType = ()>) -> ObjectReference {
     stream.object_ref(&())
 }
 

@@ -11,10 +11,7 @@ pub mod restart;
 pub mod root;
 pub mod server_id;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crds::{
     annotations::{CheckpointRequest, DOMAIN, RESTARTED_AT},
@@ -35,7 +32,7 @@ pub struct Input<'a> {
     /// The stream.
     pub stream: &'a Observed,
     /// The streams that may hold what this one takes for itself; others do no harm.
-    pub peers: &'a [Arc<Observed>],
+    pub peers: &'a [Observed],
     /// The operator's settings.
     pub settings: &'a Settings,
     /// Value of kubectl's restart annotation in the Deployment's pod template.

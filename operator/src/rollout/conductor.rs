@@ -9,17 +9,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    record::{Notes, Roll},
+    record::Roll,
     standing::{self, Seen, Standing},
     turns::{Round, Unsettled},
 };
 use crate::{
     answers::Key,
     context::{Context, Scope},
-    controller::{build::labels, dereference::worker_pod, update_status::reference},
+    controller::update_status::reference,
     events::{Kind, Notice},
+    kin::Row,
+    pods,
     wake::WakeUps,
-    watched::{WatchedDeployment, WatchedPod},
+    watched::{Deployed, KeptPod},
 };
 
 const TICK: Duration = Duration::from_secs(1);
@@ -61,26 +63,25 @@ pub fn seen<'a>(
     context: &Context,
     key: &Key,
     state: Option<StreamState>,
-    deployment: &'a WatchedDeployment,
+    deployed: &'a Deployed,
     generation: i64,
-    pod: Option<&'a WatchedPod>,
+    pod: Option<&'a KeptPod>,
 ) -> Seen<'a> {
-    let pod_uid = pod.and_then(|pod| pod.metadata.uid.as_deref());
-    let answer = context.answers.get(key);
+    let answered = pod.and_then(|pod| context.answers.heard(key, &pod.uid));
     Seen {
         generation,
-        status: &deployment.status,
+        status: &deployed.status,
         pod,
-        answered: answer.is_some_and(|answer| Some(answer.pod_uid.as_str()) == pod_uid),
+        answered: answered.is_some(),
         is_to_stream: state == Some(StreamState::Running),
         now: context.now(),
     }
 }
 
-/// The roll of a Deployment that takes a place. One without a pod (a stream that was stopped in the middle) takes none.
-fn roll(deployment: &WatchedDeployment) -> Option<Roll> {
-    let has_pod = deployment.spec.replicas != Some(0);
-    Notes::read(deployment.metadata.annotations.as_ref())?.roll.filter(|_| has_pod)
+/// The roll that takes a place. One without a pod (a stream that was refused and stopped in the middle) takes none.
+fn roll(row: &Row) -> Option<Roll> {
+    let has_pod = row.deployed.as_ref()?.replicas != Some(0);
+    row.children.deployment.as_ref()?.notes.as_ref()?.roll.filter(|_| has_pod)
 }
 
 struct Conductor {
@@ -107,46 +108,34 @@ impl Conductor {
     }
 
     fn unsettled_of(&self, scope: &Scope) -> Vec<Unsettled> {
+        let rolling = scope.caches.kin.rolling();
+        rolling.iter().filter_map(|(key, row)| self.unsettled_row(scope, key, row)).collect()
+    }
+
+    fn unsettled_row(&self, scope: &Scope, key: &Key, row: &Row) -> Option<Unsettled> {
         let caches = &scope.caches;
-        let rolled = |deployment: &WatchedDeployment| {
-            deployment
-                .metadata
-                .annotations
-                .as_ref()
-                .is_some_and(|all| all.contains_key(labels::ROLL))
+        let (deployment, deployed) = (row.children.deployment.as_ref()?, row.deployed.as_ref()?);
+        let roll = roll(row)?;
+        let generation = i64::try_from(deployment.version?).ok()?;
+        let stream = caches.streams.get(&ObjectRef::new(&key.1).within(&key.0))?.open();
+        let pods = caches.pods.of(key);
+        let pod = pods::worker(&pods, stream.metadata.uid.as_deref()?);
+        let state = stream.stream.as_ref().map(|stream| stream.spec.state).ok();
+        let seen = seen(&self.context, key, state, deployed, generation, pod.map(AsRef::as_ref));
+        let fault = match standing::standing(roll, &seen) {
+            Standing::Settled => return None,
+            Standing::Rolling => None,
+            Standing::Failed(fault) => Some(fault),
         };
-        let rolled = caches.deployments.state_filter(rolled);
-        rolled
-            .iter()
-            .filter_map(|deployment| {
-                let meta = &deployment.metadata;
-                let roll = roll(deployment)?;
-                let reference = crate::caches::parent(&**deployment)?;
-                let stream = caches.streams.get(&reference)?;
-                let (namespace, name) = (meta.namespace.clone()?, reference.name);
-                let pod = worker_pod(caches, &namespace, &name, stream.metadata.uid.as_deref()?);
-                let state = stream.stream.as_ref().map(|stream| stream.spec.state).ok();
-                let key = (namespace, name);
-                let seen =
-                    seen(&self.context, &key, state, deployment, meta.generation?, pod.as_deref());
-                let fault = match standing::standing(roll, &seen) {
-                    Standing::Settled => return None,
-                    Standing::Rolling => None,
-                    Standing::Failed(fault) => Some(fault),
-                };
-                Some(Unsettled { key, again: roll.again, fault })
-            })
-            .collect()
+        Some(Unsettled { key: key.clone(), again: roll.again, fault })
     }
 
     /// A leave has done its work once the Deployment is noted to be what the stream was to get.
     fn end_leaves(&self) {
         let context = &self.context;
         let shown = |key: &Key| {
-            let worker = ObjectRef::new(&labels::worker(&key.1)).within(&key.0);
-            let deployment = context.caches(&key.0)?.deployments.get(&worker)?;
-            let notes = Notes::read(deployment.metadata.annotations.as_ref())?;
-            Some(notes.made_from.template)
+            let row = context.caches(&key.0)?.kin.row(key);
+            Some(row.children.deployment?.notes?.made_from.template.clone())
         };
         context.turns.end_leaves(shown, Instant::now());
     }
@@ -182,7 +171,7 @@ impl Conductor {
             let reference_of = ObjectRef::new(&key.1).within(&key.0);
             let stream =
                 self.context.caches(&key.0).and_then(|caches| caches.streams.get(&reference_of));
-            let Some(about) = stream.map(|stream| reference(&stream)) else { continue };
+            let Some(about) = stream.map(|stream| reference(&*stream)) else { continue };
             let uid = about.uid.clone().unwrap_or_default();
             if self.told.contains(&uid) || self.context.tenure.check().is_err() {
                 continue;
@@ -201,10 +190,16 @@ impl Conductor {
 
 #[cfg(test)]
 mod tests {
+    use kube_runtime::watcher::Event;
     use serde_json::json;
 
     use super::*;
-    use crate::rollout::record::{Before, MadeFrom};
+    use crate::{
+        kin::{Kin, Slot},
+        listing::Listing,
+        rollout::record::{Before, MadeFrom, Notes},
+        watched::WatchedDeployment,
+    };
 
     #[test]
     fn a_stopped_stream_takes_no_place() {
@@ -217,9 +212,15 @@ mod tests {
         let rolls = Some(Roll { before: Before::Ready, again: false });
         let noted = Notes { made_from, roll: rolls }.write().unwrap();
         let with = |replicas: u32| {
-            let metadata = json!({"name": "orders-worker", "annotations": noted});
-            let deployment = json!({"metadata": metadata, "spec": {"replicas": replicas}});
-            roll(&serde_json::from_value(deployment).unwrap())
+            let metadata =
+                json!({"name": "orders-worker", "namespace": "shop", "annotations": noted});
+            let deployment: WatchedDeployment = serde_json::from_value(
+                json!({"metadata": metadata, "spec": {"replicas": replicas}}),
+            )
+            .unwrap();
+            let kin = Kin::default();
+            kin.take(&[Slot::Deployment], &mut Listing::default(), &Event::Apply(deployment));
+            roll(&kin.row(&("shop".to_owned(), "orders".to_owned())))
         };
         assert_eq!(with(1), rolls);
         assert_eq!(with(0), None);

@@ -11,7 +11,7 @@ use crate::{
         build::{deployment, labels},
         validate::ValidStream,
     },
-    digest::digest,
+    digest::{Digest, digest},
 };
 
 /// What a pod template was made from.
@@ -39,8 +39,8 @@ impl MadeFrom {
         deployment: &Deployment,
     ) -> Result<MadeFrom, serde_json::Error> {
         Ok(MadeFrom {
-            template: digest(&deployment.spec.as_ref().map(|spec| &spec.template))?,
-            asked: digest(&deployment::asked(stream))?,
+            template: digest(&deployment.spec.as_ref().map(|spec| &spec.template))?.to_string(),
+            asked: digest(&deployment::asked(stream))?.to_string(),
             generation: stream.generation,
             restarted_at: stream.restarted_at.clone(),
         })
@@ -113,7 +113,7 @@ impl Notes {
 ///
 /// # Errors
 /// When it cannot be written as JSON.
-pub fn asked(stream: &ValidStream) -> Result<String, serde_json::Error> {
+pub fn asked(stream: &ValidStream) -> Result<Digest, serde_json::Error> {
     digest(&(stream.generation, stream.server_id, &stream.wishes))
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::DeploymentStatus;
 use super::record::{Before, Roll};
 use crate::{
     status::pod::{self, PodState},
-    watched::WatchedPod,
+    watched::KeptPod,
 };
 
 /// How a roll stands.
@@ -29,7 +29,7 @@ pub struct Seen<'a> {
     /// Its status.
     pub status: &'a DeploymentStatus,
     /// Its newest pod.
-    pub pod: Option<&'a WatchedPod>,
+    pub pod: Option<&'a KeptPod>,
     /// Whether the worker in that pod has answered.
     pub answered: bool,
     /// Whether it is to stream, and so to be ready.
@@ -60,7 +60,7 @@ pub fn standing(roll: Roll, seen: &Seen<'_>) -> Standing {
 }
 
 /// How a worker is before it is rolled.
-pub fn before(status: &DeploymentStatus, pod: Option<&WatchedPod>, now: Timestamp) -> Before {
+pub fn before(status: &DeploymentStatus, pod: Option<&KeptPod>, now: Timestamp) -> Before {
     if status.ready_replicas.unwrap_or(0) > 0 {
         return Before::Ready;
     }
@@ -71,8 +71,8 @@ pub fn before(status: &DeploymentStatus, pod: Option<&WatchedPod>, now: Timestam
 }
 
 /// What is wrong with a pod that was not ready yet. A process that ended once counts until it is.
-fn fault(pod: &WatchedPod, now: Timestamp) -> Option<String> {
-    if pod.metadata.deletion_timestamp.is_some() {
+fn fault(pod: &KeptPod, now: Timestamp) -> Option<String> {
+    if pod.deleted.is_some() {
         return None;
     }
     match pod::state(pod, now) {
@@ -104,21 +104,24 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::watched::WatchedPod;
 
     const WAS_READY: Roll = Roll { before: Before::Ready, again: false };
 
-    fn pod(container: &Value) -> WatchedPod {
-        serde_json::from_value(json!({"metadata": {"name": "p", "uid": "p"}, "status": {
-            "phase": "Running", "containerStatuses": [container]}}))
-        .unwrap()
+    fn pod(container: &Value) -> KeptPod {
+        let pod: WatchedPod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "uid": "p"}, "status": {
+                "phase": "Running", "containerStatuses": [container]}}))
+            .unwrap();
+        KeptPod::from(&pod)
     }
 
-    fn running(restarts: i32) -> WatchedPod {
+    fn running(restarts: i32) -> KeptPod {
         pod(&json!({"name": "worker", "ready": false, "restartCount": restarts, "image": "i",
             "imageID": "", "state": {"running": {"startedAt": "2026-11-21T10:00:00Z"}}}))
     }
 
-    fn waiting(reason: &str) -> WatchedPod {
+    fn waiting(reason: &str) -> KeptPod {
         pod(&json!({"name": "worker", "ready": false, "restartCount": 0, "image": "i",
             "imageID": "", "state": {"waiting": {"reason": reason, "message": "no such tag"}}}))
     }
@@ -141,7 +144,7 @@ mod tests {
         DeploymentStatus { conditions: late.conditions, ..status(5, 1, 0) }
     }
 
-    fn judged(roll: Roll, status: &DeploymentStatus, pod: Option<&WatchedPod>) -> Standing {
+    fn judged(roll: Roll, status: &DeploymentStatus, pod: Option<&KeptPod>) -> Standing {
         let now = "2026-11-21T10:00:09Z".parse().unwrap();
         let seen = Seen { generation: 5, status, pod, answered: false, is_to_stream: true, now };
         standing(roll, &seen)

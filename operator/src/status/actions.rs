@@ -9,12 +9,11 @@
 //! - An older echo never takes the place of a newer one (`an_older_echo_is_no_news`).
 
 use crds::{
-    annotations::{CheckpointRequest, RESTARTED_AT},
+    annotations::CheckpointRequest,
     v1alpha1::{ArchiveStatus, BinlogStreamStatus, HandledAction, StreamState, WorkerPodStatus},
     worker_status::{ActionFacet, Outcome, WorkerStatus},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt;
 
 use super::{Facts, cut, voice::Voice};
 
@@ -103,8 +102,8 @@ pub fn is_pending_reset(action: &HandledAction) -> bool {
 /// The restart that the stream asks for, once its worker speaks from a pod made for it.
 pub fn restarted(facts: &Facts<'_>, voice: &Voice<'_>) -> Option<String> {
     voice.spoken()?;
-    let asked = facts.outcome.stream()?.restarted_at.as_ref()?;
-    let carried = facts.pod?.annotations().get(RESTARTED_AT);
+    let asked = facts.outcome.stream()?.restarted_at.as_deref()?;
+    let carried = facts.pod?.restarted_at.as_deref();
     (carried == Some(asked)).then(|| cut(asked, 256))
 }
 

@@ -67,6 +67,13 @@ impl StatusBudget {
         self.queue().remove(uid);
     }
 
+    /// Takes streams that are gone off the queue.
+    pub fn keep_only(&self, is_known: impl Fn(&str) -> bool) {
+        let mut queue = self.queue();
+        queue.since.retain(|uid, _| is_known(uid));
+        queue.order.retain(|(_, uid)| is_known(uid));
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use crds::conditions::Reason;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{
-    ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, PodCondition,
-};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStateWaiting, PodCondition};
 
-use crate::watched::WatchedPod;
+use crate::watched::{ContainerPart, KeptPod};
 
 /// The worker's container; a mesh may add others.
 const CONTAINER: &str = "worker";
@@ -40,12 +38,11 @@ pub enum PodState {
 }
 
 /// Reads a pod's state.
-pub fn state(pod: &WatchedPod, now: Timestamp) -> PodState {
-    let phase = pod.status.phase.as_deref().unwrap_or("Pending");
-    if phase == "Failed" || phase == "Succeeded" {
+pub fn state(pod: &KeptPod, now: Timestamp) -> PodState {
+    if pod.has_ended() {
         return down(Reason::WorkerNotReady, format!("the pod ended{}", own_words(pod)));
     }
-    if pod.metadata.deletion_timestamp.is_some() {
+    if pod.deleted.is_some() {
         return PodState::Ending;
     }
     if let Some(message) = unscheduled(pod) {
@@ -54,22 +51,23 @@ pub fn state(pod: &WatchedPod, now: Timestamp) -> PodState {
     let Some(container) = container(pod) else {
         return PodState::Coming { message: "the pod waits for its node".to_owned() };
     };
-    let state = container.state.clone().unwrap_or_default();
-    if let Some(running) = state.running {
-        let started = running.started_at.map_or(now, |time| time.0);
+    let state = &container.state;
+    if let Some(running) = &state.running {
+        let started = running.started_at.as_ref().map_or(now, |time| time.0);
         return PodState::Running { since: age(started, now) };
     }
-    if let Some(ended) = state.terminated {
+    if let Some(ended) = &state.terminated {
         return down(
             Reason::WorkerCrashing,
-            format!("the worker's process ended: {}", exit(&ended)),
+            format!("the worker's process ended: {}", exit(ended)),
         );
     }
-    waiting(pod, container, &state.waiting.unwrap_or_default(), now)
+    let waits = state.waiting.as_deref().cloned().unwrap_or_default();
+    waiting(pod, container, &waits, now)
 }
 
 /// When the worker's container was started, if it runs.
-pub fn running_since(pod: &WatchedPod, now: Timestamp) -> Option<Timestamp> {
+pub fn running_since(pod: &KeptPod, now: Timestamp) -> Option<Timestamp> {
     match state(pod, now) {
         PodState::Running { since } => now.checked_sub(since).ok(),
         _ => None,
@@ -77,12 +75,12 @@ pub fn running_since(pod: &WatchedPod, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// Restarts of the worker's container.
-pub fn restarts(pod: &WatchedPod) -> u32 {
+pub fn restarts(pod: &KeptPod) -> u32 {
     container(pod).map_or(0, |container| u32::try_from(container.restart_count).unwrap_or(0))
 }
 
 /// Why the cluster takes the pod away, in its own words: an eviction, a lost node, a preemption.
-pub fn disruption(pod: &WatchedPod) -> Option<String> {
+pub fn disruption(pod: &KeptPod) -> Option<String> {
     let said = condition(pod, "DisruptionTarget").filter(|said| said.status == "True")?;
     let words = [said.reason.as_deref(), said.message.as_deref()];
     Some(words.into_iter().flatten().collect::<Vec<_>>().join(": "))
@@ -90,26 +88,25 @@ pub fn disruption(pod: &WatchedPod) -> Option<String> {
 
 /// The pod's node, if it has stopped to report: the control plane has then taken the readiness of a pod whose
 /// containers are, by the kubelet's last word, all ready.
-pub fn lost_node(pod: &WatchedPod) -> Option<&str> {
+pub fn lost_node(pod: &KeptPod) -> Option<&str> {
     let is = |kind: &str, status: &str| condition(pod, kind).is_some_and(|c| c.status == status);
     // A gate of somebody else's that keeps a pod from being ready gives its reason.
     let gated = condition(pod, "Ready")?.reason.as_deref().is_some_and(|reason| !reason.is_empty());
     let lost = is("Ready", "False") && is("ContainersReady", "True") && !gated;
-    pod.spec.node_name.as_deref().filter(|_| lost)
+    pod.node.as_deref().filter(|_| lost)
 }
 
-fn condition<'a>(pod: &'a WatchedPod, kind: &str) -> Option<&'a PodCondition> {
-    pod.status.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+fn condition<'a>(pod: &'a KeptPod, kind: &str) -> Option<&'a PodCondition> {
+    pod.status.conditions.iter().find(|condition| condition.type_ == kind)
 }
 
-fn container(pod: &WatchedPod) -> Option<&ContainerStatus> {
-    let all = pod.status.container_statuses.as_ref()?;
-    all.iter().find(|container| container.name == CONTAINER)
+fn container(pod: &KeptPod) -> Option<&ContainerPart> {
+    pod.status.container_statuses.iter().find(|container| *container.name == *CONTAINER)
 }
 
 fn waiting(
-    pod: &WatchedPod,
-    container: &ContainerStatus,
+    pod: &KeptPod,
+    container: &ContainerPart,
     waiting: &ContainerStateWaiting,
     now: Timestamp,
 ) -> PodState {
@@ -127,7 +124,7 @@ fn waiting(
             format!("{word}: {detail}; check the image's name and the pull secrets"),
         ),
         "CrashLoopBackOff" => {
-            let last = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
+            let last = container.last_state.terminated.as_deref();
             down(
                 Reason::WorkerCrashing,
                 format!(
@@ -142,7 +139,7 @@ fn waiting(
         | "RunContainerError"
         | "PostStartHookError" => down(Reason::WorkerNotReady, format!("{word}: {detail}")),
         _ => {
-            let created = pod.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+            let created = pod.created.unwrap_or(now);
             if age(created, now) > SLOW_CREATION {
                 down(
                     Reason::VolumeNotAttached,
@@ -157,7 +154,7 @@ fn waiting(
     }
 }
 
-fn unscheduled(pod: &WatchedPod) -> Option<&str> {
+fn unscheduled(pod: &KeptPod) -> Option<&str> {
     let scheduled = condition(pod, "PodScheduled")?;
     let stuck = scheduled.status == "False" && scheduled.reason.as_deref() == Some("Unschedulable");
     stuck.then(|| scheduled.message.as_deref().unwrap_or("the scheduler gives no reason"))
@@ -170,7 +167,7 @@ fn unschedulable(message: &str) -> PodState {
     down(reason, message.to_owned())
 }
 
-fn own_words(pod: &WatchedPod) -> String {
+fn own_words(pod: &KeptPod) -> String {
     let words = [pod.status.reason.as_deref(), pod.status.message.as_deref()];
     let words: Vec<_> = words.into_iter().flatten().collect();
     if words.is_empty() { String::new() } else { format!(": {}", words.join(": ")) }

@@ -15,7 +15,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::controller::validate::tests::{valid, valid_with};
+use crate::{
+    controller::validate::tests::{valid, valid_with},
+    watched::WatchedPod,
+};
 
 const NOW: &str = "2026-11-21T10:00:00Z";
 const POD: &str = "pod-1";
@@ -46,23 +49,24 @@ pub(crate) fn report() -> WorkerStatus {
     .unwrap()
 }
 
-fn pod(status: &Value) -> WatchedPod {
-    serde_json::from_value(json!({
+fn pod(status: &Value) -> KeptPod {
+    let pod: WatchedPod = serde_json::from_value(json!({
         "metadata": {"name": "orders-worker-0", "uid": POD,
             "creationTimestamp": "2026-11-21T09:59:30Z"},
         "spec": {"nodeName": "node-1"},
         "status": status,
     }))
-    .unwrap()
+    .unwrap();
+    KeptPod::from(&pod)
 }
 
-fn running(since: &str) -> WatchedPod {
+fn running(since: &str) -> KeptPod {
     pod(&json!({"phase": "Running", "podIP": "10.0.0.5", "containerStatuses": [
         {"name": "worker", "ready": true, "restartCount": 1, "image": "i", "imageID": "",
             "state": {"running": {"startedAt": since}}}]}))
 }
 
-fn waiting(reason: &str, message: &str) -> WatchedPod {
+fn waiting(reason: &str, message: &str) -> KeptPod {
     pod(&json!({"phase": "Pending", "containerStatuses": [
         {"name": "worker", "ready": false, "restartCount": 4, "image": "i", "imageID": "",
             "state": {"waiting": {"reason": reason, "message": message}},
@@ -77,8 +81,8 @@ struct Case {
     waits: Option<&'static str>,
     held: Option<Held>,
     deleting: bool,
-    pod: Option<WatchedPod>,
-    leaving: Option<WatchedPod>,
+    pod: Option<KeptPod>,
+    leaving: Option<KeptPod>,
     report: Option<WorkerStatus>,
     report_pod: &'static str,
     age: u64,
@@ -111,7 +115,7 @@ impl Case {
         Case { report: Some(said), ..healthy() }
     }
 
-    fn with_pod(pod: Option<WatchedPod>) -> Case {
+    fn with_pod(pod: Option<KeptPod>) -> Case {
         Case { pod, report: None, ..healthy() }
     }
 

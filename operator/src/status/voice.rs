@@ -62,7 +62,7 @@ pub fn listen<'a>(facts: &Facts<'a>) -> Voice<'a> {
     };
     let state = pod::state(pod, facts.now);
     // A report of an earlier pod says nothing about this one.
-    let report = facts.report.filter(|report| pod.metadata.uid.as_deref() == Some(report.pod_uid));
+    let report = facts.report.filter(|report| *pod.uid == *report.pod_uid);
     let fresh = report.filter(|report| report.age <= STALE_AFTER);
     match (state, fresh) {
         (PodState::Down { reason, message }, _) => Voice::Down { reason, message },
@@ -85,8 +85,7 @@ pub fn listen<'a>(facts: &Facts<'a>) -> Voice<'a> {
 /// What became of the pod before, if it was taken away.
 fn replaced(facts: &Facts<'_>) -> String {
     let words = facts.leaving.and_then(|leaving| {
-        let name = leaving.metadata.name.as_deref().unwrap_or_default();
-        let node = leaving.spec.node_name.as_deref().unwrap_or("no node");
+        let (name, node) = (&leaving.name, leaving.node.as_deref().unwrap_or("no node"));
         Some(format!("; it replaces pod {name} on {node}: {}", pod::disruption(leaving)?))
     });
     words.unwrap_or_default()

@@ -10,17 +10,18 @@ use crate::{
     rollout::record::{MadeFrom, Notes},
     settings::tests::settings,
     tenure::Tenure,
+    watched::{Deployed, WatchedDeployment},
 };
 
 fn child(owner: Option<&str>, deleting: bool) -> Child {
-    Child { owner_uid: owner.map(str::to_owned), deleting, ..Child::default() }
+    Child { owner_uid: owner.map(Into::into), deleting, ..Child::default() }
 }
 
 fn found(children: Children) -> Found {
     Found {
         peers: Vec::new(),
         children,
-        deployment: None,
+        deployed: None,
         pod: None,
         leaving: None,
         older_pod: None,
@@ -53,26 +54,26 @@ async fn applied(api: &FakeApi, children: Children) -> Result<Applied, ApplyErro
     apply(&context(api), &stream, &resources, &found(children)).await
 }
 
+fn deployed(seen: &WatchedDeployment) -> std::sync::Arc<Deployed> {
+    std::sync::Arc::new(Deployed::from(seen))
+}
+
 /// A stream that runs a worker made from an older template; `asked` is noted on its configuration.
-fn running(stream: &ValidStream, asked: &str) -> Found {
+fn running(stream: &ValidStream, asked: Digest) -> Found {
     let resources = build(stream, &settings()).unwrap();
     let now = MadeFrom::new(stream, &resources.deployment).unwrap();
     let older = MadeFrom { template: "older".to_owned(), ..now };
     let notes = Notes { made_from: older, roll: None };
-    let ours = |uid: &str| Child {
-        uid: uid.to_owned(),
-        version: Some(1),
-        ..child(Some(&stream.uid), false)
-    };
+    let ours =
+        |uid: &str| Child { uid: uid.into(), version: Some(1), ..child(Some(&stream.uid), false) };
     let children = Children {
-        deployment: Some(Child { notes: Some(Box::new(notes)), ..ours("deployment") }),
-        config: Some(Child { asked: Some(asked.to_owned()), ..ours("config") }),
+        deployment: Some(Child { notes: Some(notes.into()), ..ours("deployment") }),
+        config: Some(Child { asked: Some(asked), ..ours("config") }),
         ..Children::default()
     };
-    let deployment = json!({"metadata": {"generation": 1}, "spec": {"replicas": 1},
+    let seen = json!({"metadata": {"generation": 1}, "spec": {"replicas": 1},
         "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}});
-    let deployment = std::sync::Arc::new(serde_json::from_value(deployment).unwrap());
-    Found { deployment: Some(deployment), ..found(children) }
+    Found { deployed: Some(deployed(&serde_json::from_value(seen).unwrap())), ..found(children) }
 }
 
 /// An API in which nothing is refused and nothing but what is written is there: it gives back what it is given.
@@ -100,7 +101,7 @@ fn wrote(api: &FakeApi, what: &str) -> bool {
 #[tokio::test]
 async fn a_newer_pod_waits_with_its_config_and_the_other_children_do_not() {
     let (api, stream) = (willing().await, valid());
-    let found = running(&stream, &record::asked(&stream).unwrap());
+    let found = running(&stream, record::asked(&stream).unwrap());
     let resources = build(&stream, &settings()).unwrap();
     let applied = apply(&context(&api), &stream, &resources, &found).await.unwrap();
     assert!(matches!(&applied, Applied::Held(held) if !held.halted), "{applied:?}");
@@ -111,7 +112,7 @@ async fn a_newer_pod_waits_with_its_config_and_the_other_children_do_not() {
 #[tokio::test]
 async fn what_somebody_asks_for_reaches_a_worker_that_waits() {
     let (api, stream) = (willing().await, valid());
-    let found = running(&stream, "something else");
+    let found = running(&stream, digest(&"something else").unwrap());
     let resources = build(&stream, &settings()).unwrap();
     let applied = apply(&context(&api), &stream, &resources, &found).await.unwrap();
     assert!(matches!(applied, Applied::Held(_)), "{applied:?}");
@@ -122,7 +123,7 @@ async fn what_somebody_asks_for_reaches_a_worker_that_waits() {
 async fn in_its_turn_a_pod_is_replaced_and_the_roll_stands_on_it_until_it_is_settled() {
     let (api, stream) = (willing().await, valid());
     let context = context(&api);
-    let mut found = running(&stream, &record::asked(&stream).unwrap());
+    let mut found = running(&stream, record::asked(&stream).unwrap());
     let resources = build(&stream, &settings()).unwrap();
     apply(&context, &stream, &resources, &found).await.unwrap();
     let key = ("shop".to_owned(), "orders".to_owned());
@@ -154,9 +155,9 @@ async fn in_its_turn_a_pod_is_replaced_and_the_roll_stands_on_it_until_it_is_set
                 "controller": true}]},
         "spec": {"replicas": 1},
         "status": {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}});
-    let seen: crate::watched::WatchedDeployment = serde_json::from_value(seen).unwrap();
+    let seen: WatchedDeployment = serde_json::from_value(seen).unwrap();
     found.children.deployment = Some(describe(&seen.metadata, generation(&seen.metadata)));
-    found.deployment = Some(std::sync::Arc::new(seen));
+    found.deployed = Some(deployed(&seen));
     for _ in 0..2 {
         apply(&context, &stream, &resources, &found).await.unwrap();
     }
@@ -238,7 +239,7 @@ async fn a_leader_whose_time_ends_between_two_writes_does_not_make_the_second() 
     tenure.set(std::sync::Arc::clone(&context.tenure)).unwrap();
     let stream = valid();
     let resources = build(&stream, &settings()).unwrap();
-    let deployment = Child { uid: "made".to_owned(), ..child(Some(&stream.uid), false) };
+    let deployment = Child { uid: "made".into(), ..child(Some(&stream.uid), false) };
     let stage = Stage { context: &context, stream: &stream };
     let error = stage.one("Deployment", &resources.deployment, Some(&deployment), generation).await;
     assert!(error.is_err_and(|error| error.is_invalid()));
@@ -264,7 +265,7 @@ async fn an_edit_that_cannot_stand_beside_ours_is_replaced_with_its_list() {
         }
     })
     .await;
-    let deployment = Child { uid: "made".to_owned(), ..child(Some("uid-orders"), false) };
+    let deployment = Child { uid: "made".into(), ..child(Some("uid-orders"), false) };
     let children = Children { deployment: Some(deployment), ..Children::default() };
     assert_eq!(applied(&api, children).await.unwrap(), Applied::Done);
     let written = api.written().into_iter();
@@ -281,8 +282,9 @@ fn stopping_takes_replicas_and_digest() {
     let annotations = patch["metadata"]["annotations"].as_object().unwrap();
     assert_eq!(annotations.get(labels::DIGEST), Some(&Value::Null), "a merge removes it");
     // What a restarted operator finds: the digest of the mended spec is no longer there.
-    let stopped = Child { uid: "made".to_owned(), version: Some(2), ..Child::default() };
-    assert!(AppliedBook::default().is_stale("uid-orders", "Deployment", &stopped, "mended"));
+    let mended = digest(&"mended").unwrap();
+    let stopped = Child { uid: "made".into(), version: Some(2), ..Child::default() };
+    assert!(AppliedBook::default().is_stale("uid-orders", "Deployment", &stopped, mended));
 }
 
 #[tokio::test]
@@ -294,10 +296,11 @@ async fn a_refused_stream_is_stopped_once_and_again_when_somebody_starts_it() {
         message: "no".to_owned(),
         state: Some(StreamState::Stopped),
     };
+    let applied = digest(&"applied").unwrap();
     let seen = |version| Child {
-        uid: "made".to_owned(),
-        owner_uid: Some("uid-orders".to_owned()),
-        digest: Some("applied".to_owned()),
+        uid: "made".into(),
+        owner_uid: Some("uid-orders".into()),
+        digest: Some(applied),
         version: Some(version),
         ..Child::default()
     };
@@ -306,7 +309,7 @@ async fn a_refused_stream_is_stopped_once_and_again_when_somebody_starts_it() {
         stop(&context, &refusal, "shop", "orders", "uid-orders", Some(&child)).await.unwrap();
         assert_eq!(api.written().len(), patches, "generation {version}");
     }
-    assert!(context.applied.is_stale("uid-orders", "Deployment", &seen(2), "applied"));
+    assert!(context.applied.is_stale("uid-orders", "Deployment", &seen(2), applied));
     let running = Refusal { state: Some(StreamState::Running), ..refusal };
     stop(&context, &running, "shop", "orders", "uid-orders", Some(&seen(9))).await.unwrap();
     assert_eq!(api.written().len(), 2, "only what is to be stopped is stopped");

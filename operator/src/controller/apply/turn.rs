@@ -56,16 +56,16 @@ pub(super) fn turn(
 fn present(context: &Context, stream: &ValidStream, key: &Key, found: &Found) -> Option<Present> {
     let child = found.children.deployment.as_ref()?;
     let child = context.applied.newest(&stream.uid, "Deployment", child);
-    let deployment = found.deployment.as_deref()?;
+    let deployed = found.deployed.as_deref()?;
     let pod = found.pod.as_deref();
     let generation = child.version.and_then(|version| i64::try_from(version).ok()).unwrap_or(0);
-    let seen = seen(context, key, Some(stream.spec.state), deployment, generation, pod);
+    let seen = seen(context, key, Some(stream.spec.state), deployed, generation, pod);
     let (made_from, roll) =
-        child.notes.map_or((None, None), |notes| (Some(notes.made_from), notes.roll));
+        child.notes.map_or((None, None), |notes| (Some(notes.made_from.clone()), notes.roll));
     Some(Present {
         made_from,
         roll: roll.map(|roll| (roll, standing::standing(roll, &seen))),
-        worker: standing::before(&deployment.status, pod, seen.now),
-        has_pod: deployment.spec.replicas.unwrap_or(1) > 0,
+        worker: standing::before(&deployed.status, pod, seen.now),
+        has_pod: deployed.replicas.unwrap_or(1) > 0,
     })
 }

@@ -7,6 +7,11 @@ use serde_json::{Value, json};
 
 /// A stream with the shortest spec.
 pub(crate) fn minimal(name: &str, age: u32, spec: Value) -> Observed {
+    serde_json::from_value(object(name, age, spec)).unwrap()
+}
+
+/// The same as the API gives it.
+pub(crate) fn object(name: &str, age: u32, spec: Value) -> Value {
     let mut object = json!({
         "apiVersion": "binlogstream.io/v1alpha1",
         "kind": "BinlogStream",
@@ -20,7 +25,7 @@ pub(crate) fn minimal(name: &str, age: u32, spec: Value) -> Observed {
         },
     });
     merge(&mut object, &spec);
-    serde_json::from_value(object).unwrap()
+    object
 }
 
 fn merge(into: &mut Value, from: &Value) {
@@ -40,7 +45,6 @@ fn merge(into: &mut Value, from: &Value) {
 
 fn check_beside(stream: Observed, peers: Vec<Observed>) -> Result<ValidStream, Refusal> {
     let settings = settings();
-    let peers: Vec<_> = peers.into_iter().map(Arc::new).collect();
     validate(&Input { stream: &stream, peers: &peers, settings: &settings, deployed_restart: None })
 }
 

@@ -12,7 +12,7 @@ fn stopped(annotations: &Value) -> Case {
     with_state("Stopped", annotations, None)
 }
 
-fn with_state(state: &str, annotations: &Value, pod: Option<WatchedPod>) -> Case {
+fn with_state(state: &str, annotations: &Value, pod: Option<KeptPod>) -> Case {
     let stream =
         valid_with(json!({"metadata": {"annotations": annotations}, "spec": {"state": state}}));
     let previous = serde_json::from_value(json!({
@@ -138,8 +138,7 @@ fn a_restart_is_echoed_once_its_pod_speaks() {
     let old = Case { stream: asked(), ..healthy() }.status();
     assert_eq!(old.last_handled_action, None, "the pod before it speaks");
     let mut pod = running("2026-11-21T09:50:00Z");
-    pod.metadata.annotations =
-        Some([("kubectl.kubernetes.io/restartedAt".into(), at.into())].into());
+    pod.restarted_at = Some(at.into());
     let new = || Case { stream: asked(), pod: Some(pod.clone()), ..healthy() };
     let silent = next(Case { report: None, ..new() }, &old);
     assert_eq!(silent.last_handled_action, None);

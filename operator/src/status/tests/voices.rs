@@ -59,7 +59,7 @@ fn a_silent_worker_on_a_node_that_does_not_report_names_the_node() {
 #[test]
 fn a_worker_that_replaces_an_evicted_one_says_so() {
     let mut evicted = running("2026-11-21T09:50:00Z");
-    evicted.metadata.deletion_timestamp = Some(Time(now()));
+    evicted.deleted = Some(now());
     evicted.status.conditions = serde_json::from_value(json!([{"type": "DisruptionTarget",
         "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}]))
     .unwrap();
@@ -83,7 +83,7 @@ fn what_the_pod_says_is_copied() {
         "ready": false, "restartCount": 0, "image": "i", "imageID": "",
         "state": {"terminated": {"exitCode": 101, "reason": "Error"}}}]}));
     let mut slow = waiting("ContainerCreating", "");
-    slow.metadata.creation_timestamp = Some(Time("2026-11-21T09:58:00Z".parse().unwrap()));
+    slow.created = "2026-11-21T09:58:00Z".parse().ok();
     let cases = [
         (waiting("ErrImagePull", "not found"), "False/ImagePullFailed", "not found"),
         (waiting("ImagePullBackOff", "back-off"), "False/ImagePullFailed", "back-off"),
@@ -160,7 +160,7 @@ fn pausing_and_stopping_end_when_the_worker_says_so() {
     assert_eq!(said(&stopped.status(), ConditionType::Paused), "True/Stopped");
     assert_eq!(stopped.status().lag.unwrap().text, "?");
     let mut ending = running("2026-11-21T09:50:00Z");
-    ending.metadata.deletion_timestamp = Some(Time(now()));
+    ending.deleted = Some(now());
     let stopping = Case { pod: Some(ending), ..Case::wanting("Stopped") };
     expect("stopping", &stopping, "False/Draining", "True/Draining", FREE);
     assert_eq!(said(&stopping.status(), ConditionType::Paused), "False/Draining");
