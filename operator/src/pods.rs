@@ -9,6 +9,7 @@ use std::{
 
 use kube::ResourceExt;
 use kube_runtime::watcher::Event;
+use tokio::sync::Notify;
 
 use crate::{
     answers::Key,
@@ -18,7 +19,10 @@ use crate::{
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Pods(Mutex<HashMap<Key, Vec<Arc<KeptPod>>>>);
+pub struct Pods {
+    rows: Mutex<HashMap<Key, Vec<Arc<KeptPod>>>>,
+    change: Notify,
+}
 
 impl Pods {
     /// The pods of all streams that had or have this name.
@@ -33,6 +37,11 @@ impl Pods {
         }
     }
 
+    /// Waits for a change after the one that was waited for last.
+    pub async fn changed(&self) {
+        self.change.notified().await;
+    }
+
     /// Follows the watch.
     pub fn take(&self, listing: &mut Listing, event: &Event<WatchedPod>) {
         match event {
@@ -43,14 +52,9 @@ impl Pods {
             }
             Event::Apply(pod) => self.put(pod, true),
             Event::Delete(pod) => self.put(pod, false),
-            Event::InitDone => {
-                let Some(listed) = listing.end() else { return };
-                self.rows().retain(|(namespace, _), pods| {
-                    pods.retain(|pod| listed.has(namespace, &pod.name));
-                    !pods.is_empty()
-                });
-            }
+            Event::InitDone => self.keep_listed(listing),
         }
+        self.change.notify_one();
     }
 
     /// A pod takes the place of the one of its name.
@@ -69,8 +73,16 @@ impl Pods {
         }
     }
 
+    fn keep_listed(&self, listing: &mut Listing) {
+        let Some(listed) = listing.end() else { return };
+        self.rows().retain(|(namespace, _), pods| {
+            pods.retain(|pod| listed.has(namespace, &pod.name));
+            !pods.is_empty()
+        });
+    }
+
     fn rows(&self) -> MutexGuard<'_, HashMap<Key, Vec<Arc<KeptPod>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,6 +132,15 @@ mod tests {
         assert_eq!(names(&pods, "orders"), ["b"]);
         pods.take(&mut listing, &Event::Delete(pod("orders", "b")));
         assert_eq!(pods.rows().len(), 1, "only that of carts");
+    }
+
+    #[tokio::test]
+    async fn a_change_is_told_to_who_waits_then_or_later() {
+        let (pods, mut listing) = (Pods::default(), Listing::default());
+        assert_eq!(futures::FutureExt::now_or_never(pods.changed()), None);
+        pods.take(&mut listing, &Event::Apply(pod("orders", "a")));
+        pods.changed().await;
+        assert_eq!(futures::FutureExt::now_or_never(pods.changed()), None);
     }
 
     #[test]

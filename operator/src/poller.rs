@@ -1,4 +1,5 @@
-//! Asks each worker for its status: every 5 s, every second while it starts.
+//! Asks each worker for its status: every 5 s, and one that is not well yet as soon as its pod runs and then ever more
+//! slowly, from ten times a second on.
 //!
 //! Polling wakes a reconcile only when something the status shows has changed, or when a worker
 //! fell silent or speaks again. Polls run beside each other, at most [`AT_ONCE`], so that workers
@@ -16,6 +17,7 @@ use crds::{
     spans::TARGET,
     worker_status::{Phase, WorkerStatus},
 };
+use futures::future;
 use kube::Resource as _;
 use kube_runtime::reflector::ObjectRef;
 use tokio::{task::JoinSet, time::Instant};
@@ -34,14 +36,16 @@ use crate::{
     worker_client::{self, PollError},
 };
 
-const TICK: Duration = Duration::from_secs(1);
+/// How often all pods are looked at, at least.
+const LOOK: Duration = Duration::from_secs(1);
+/// Shortest time between two looks, and two questions to a worker.
+const QUICK: Duration = Duration::from_millis(100);
+/// Longest time between two questions to a worker.
 const USUAL: Duration = Duration::from_secs(5);
 /// Polls that run at once.
 pub const AT_ONCE: usize = 256;
-/// A pod that does not answer is asked each second for this long.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// Ticks between two looks for streams that are gone.
-const HOUSEKEEPING: u64 = 30;
+/// Time between two looks for streams that are gone.
+const HOUSEKEEPING: Duration = Duration::from_secs(30);
 
 /// A worker that is polled.
 struct Target {
@@ -51,6 +55,8 @@ struct Target {
     in_flight: bool,
     /// It answered the last time, and was past its start. Of such ones no poll is traced: they are too many, and all alike.
     steady: bool,
+    /// Whether it was well when it was asked last.
+    well: bool,
     /// Whether the last look at the pods found it.
     found: bool,
     /// What was last told to the controller.
@@ -73,12 +79,18 @@ struct Polled {
 /// Polls until `shutdown`.
 pub async fn run(context: Arc<Context>, wake_ups: Arc<WakeUps>, shutdown: CancellationToken) {
     context.answers.begin(context.now());
-    let mut poller =
-        Poller { context, wake_ups, targets: HashMap::new(), waiting: VecDeque::new() };
+    let now = Instant::now();
+    let mut poller = Poller {
+        context: Arc::clone(&context),
+        wake_ups,
+        targets: HashMap::new(),
+        waiting: VecDeque::new(),
+        looked: now,
+        next_look: now,
+    };
     let mut polls: JoinSet<Polled> = JoinSet::new();
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut count: u64 = 0;
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -86,18 +98,22 @@ pub async fn run(context: Arc<Context>, wake_ups: Arc<WakeUps>, shutdown: Cancel
                 if let Ok(polled) = done {
                     poller.take(polled);
                 }
-                poller.start_waiting(&mut polls);
             }
-            _ = ticks.tick() => {
-                if count.is_multiple_of(HOUSEKEEPING) {
-                    poller.keep_house();
-                }
-                count += 1;
-                poller.find_due();
-                poller.start_waiting(&mut polls);
-            }
+            () = some_pod_changed(&context) => poller.look_by(Instant::now()),
+            () = tokio::time::sleep_until(poller.next_look) => poller.look(),
+            _ = housekeeping.tick() => poller.keep_house(),
         }
+        poller.start_waiting(&mut polls);
     }
+}
+
+async fn some_pod_changed(context: &Context) {
+    let scopes = context.caches.get().into_iter().flatten();
+    let changes: Vec<_> = scopes.map(|scope| Box::pin(scope.caches.pods.changed())).collect();
+    if changes.is_empty() {
+        return future::pending().await;
+    }
+    future::select_all(changes).await;
 }
 
 struct Poller {
@@ -106,23 +122,37 @@ struct Poller {
     targets: HashMap<Key, Target>,
     /// Polls that are due and wait for one of the others to end: no task and no buffer is made for them before.
     waiting: VecDeque<Poll>,
+    /// When all pods were looked at, and when they are to be again.
+    looked: Instant,
+    next_look: Instant,
 }
 
 impl Poller {
-    fn find_due(&mut self) {
+    /// Looks at all pods for workers that are due.
+    fn look(&mut self) {
         let (now, context) = (Instant::now(), Arc::clone(&self.context));
+        (self.looked, self.next_look) = (now, now + LOOK);
         for scope in context.caches.get().into_iter().flatten() {
-            scope.caches.pods.each(|key, pods| self.look(&scope.caches, key, pods, now));
+            scope.caches.pods.each(|key, pods| self.look_at(&scope.caches, key, pods, now));
         }
         self.targets.retain(|_, target| std::mem::take(&mut target.found) || target.in_flight);
     }
 
+    /// Has the next look made at this time or before, if that is not too soon.
+    fn look_by(&mut self, at: Instant) {
+        self.next_look = self.next_look.min(at.max(self.looked + QUICK));
+    }
+
     /// Looks at the pods of one stream; most are those of the last look, and not due.
-    fn look(&mut self, caches: &Caches, key: &Key, pods: &[Arc<KeptPod>], now: Instant) {
+    fn look_at(&mut self, caches: &Caches, key: &Key, pods: &[Arc<KeptPod>], now: Instant) {
         if let Some(target) = self.targets.get_mut(key) {
             let is_same = matches!(pods, [only] if only.uid == target.pod_uid);
             if is_same && (target.in_flight || target.due > now) {
                 target.found = true;
+                let (due, is_awaited) = (target.due, !target.in_flight && !target.well);
+                if is_awaited {
+                    self.look_by(due);
+                }
                 return;
             }
         }
@@ -163,28 +193,32 @@ impl Poller {
         if target.pod_uid != pod_uid {
             return;
         }
-        let starting = now.duration_since(target.since) < PATIENCE;
+        let age = now.duration_since(target.since);
         self.context.metrics.polled(outcome(&answer));
         target.steady = answer.as_ref().is_ok_and(|status| status.phase != Phase::Starting);
-        let (wait, told) = match answer {
+        let (well, told) = match answer {
             Ok(status) => {
-                let settled = target.steady;
                 let kept = self.context.answers.put(key.clone(), pod_uid, &status, now);
                 let told = if kept.is_ok() { fingerprint(&status) } else { target.told };
-                (if starting && !settled { TICK } else { USUAL }, told)
+                (is_well(&status), told)
             }
             Err(error) => {
                 debug!(namespace = %key.0, stream = %key.1, %error, "poll");
                 let heard = self.context.answers.heard(&key, &target.pod_uid);
                 let silent_since = heard.unwrap_or(target.since);
                 let silent = now.duration_since(silent_since) > STALE_AFTER;
-                (if starting { TICK } else { USUAL }, if silent { SILENT } else { target.told })
+                (false, if silent { SILENT } else { target.told })
             }
         };
-        target.due = now + wait;
+        target.well = well;
+        target.due = now + if well { USUAL } else { (age / 2).clamp(QUICK, USUAL) };
         // One that finds its queue full is woken by the next poll.
         if told != target.told && self.wake_ups.wake(&key) {
             target.told = told;
+        }
+        let due = target.due;
+        if !well {
+            self.look_by(due);
         }
     }
 
@@ -224,7 +258,16 @@ const SILENT: u64 = 1;
 
 fn new_target(pod_uid: &str, now: Instant) -> Target {
     let pod_uid = pod_uid.into();
-    Target { pod_uid, since: now, due: now, in_flight: false, steady: false, found: true, told: 0 }
+    Target {
+        pod_uid,
+        since: now,
+        due: now,
+        in_flight: false,
+        steady: false,
+        well: false,
+        found: true,
+        told: 0,
+    }
 }
 
 /// How a poll ended: a word for metric and trace.
@@ -245,6 +288,18 @@ fn span((namespace, name): &Key) -> Span {
         binlogstream.name = name,
         binlogstream.outcome = Empty,
     )
+}
+
+/// Whether it does what it is asked to, and nothing is to be expected of the next moment.
+fn is_well(status: &WorkerStatus) -> bool {
+    let WorkerStatus { phase, source, archive, checkpoint, decoding, .. } = status;
+    match phase {
+        Phase::Streaming => {
+            source.connected && archive.healthy && checkpoint.healthy && decoding.healthy
+        }
+        Phase::Starting | Phase::Waiting => false,
+        Phase::Paused | Phase::Draining | Phase::Fenced | Phase::Unknown => true,
+    }
 }
 
 /// A number that changes when something that a status shows at once changes: everything but the
@@ -271,6 +326,17 @@ fn fingerprint(status: &WorkerStatus) -> u64 {
 mod tests {
     use super::*;
     use crate::status::tests::report;
+
+    #[test]
+    fn a_worker_that_streams_is_well_once_all_it_needs_is() {
+        let said = report();
+        assert!(is_well(&said));
+        assert!(!is_well(&WorkerStatus { phase: Phase::Starting, ..said.clone() }));
+        assert!(is_well(&WorkerStatus { phase: Phase::Paused, ..said.clone() }));
+        let mut not_yet = said;
+        not_yet.archive.healthy = false;
+        assert!(!is_well(&not_yet));
+    }
 
     #[test]
     fn figures_that_always_move_wake_nobody() {
