@@ -20,9 +20,11 @@ pub struct Line {
     pub streams: usize,
     /// Until all were made and Ready.
     pub ready: Duration,
-    /// Cold start: until the caches were filled, and until every status was current again.
+    /// Cold start: until the caches were filled, until each stream was reconciled and none was queued, and until every
+    /// status was current again.
     pub filled: Duration,
-    pub cold: Duration,
+    pub drained: Duration,
+    pub current: Duration,
     /// The steady state: how long it was looked at, and what was taken and asked meanwhile.
     pub span: Duration,
     pub cpu: Duration,
@@ -46,10 +48,10 @@ impl Line {
         let milliseconds = |part| self.reconciles.quantile(part) * 1000.0;
         let most = self.most_memory as f64 / MIB;
         let steady = self.steady_memory as f64 / MIB;
-        let (writes, cold) = (self.rate(self.operator.writes()), self.cold.as_secs_f64());
+        let (writes, drained) = (self.rate(self.operator.writes()), self.drained.as_secs_f64());
         format!(
             "| {} | {:.0} | {steady:.0} / {most:.0}{} | {:.1} | {writes:.2}{} | {:.2} | {:.2} | {:.1} / {:.1} | {:.0} \
-             / {cold:.0}{} | {:.2} | {} |\n",
+             / {drained:.0}{} / {:.0} | {:.2} | {} |\n",
             grouped(self.streams),
             self.ready.as_secs_f64(),
             missed(most, MEMORY),
@@ -60,7 +62,8 @@ impl Line {
             milliseconds(0.5),
             milliseconds(0.99),
             self.filled.as_secs_f64(),
-            missed(cold, COLD),
+            missed(drained, COLD),
+            self.current.as_secs_f64(),
             self.restarted.writes() as f64 / self.streams as f64,
             self.restarted.watches(),
         )
@@ -70,7 +73,8 @@ impl Line {
 /// The table of the fleets.
 pub fn table(lines: &[Line]) -> String {
     let head = "| Streams | Ready, s | memory, MiB, steady / most | CPU, % of a core | operator's writes | its reads | \
-                workers' writes | reconcile, ms, p50 / p99 | cold, s, caches / current | its writes a stream | its watches |\n\
+                workers' writes | reconcile, ms, p50 / p99 | cold, s, caches / drained / current | its writes a stream | \
+                its watches |\n\
                 |---|---|---|---|---|---|---|---|---|---|---|\n";
     let bars = format!("| to reach | | {MEMORY:.0} | | {WRITES:.0} | | | | {COLD:.0} | | |\n");
     head.to_owned() + &lines.iter().map(Line::row).collect::<String>() + &bars

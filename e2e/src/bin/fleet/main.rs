@@ -89,7 +89,9 @@ async fn fleet(count: usize, steady: Duration) -> Result<Line> {
     let start = Instant::now();
     operator = Operator::start(&stage, "second").await?;
     let filled = start.elapsed();
-    let cold = {
+    operator.drained(count).await?;
+    let drained = start.elapsed();
+    let current = {
         let told = players.changes();
         until("every status is current again", COLD, || async {
             let current = streams.current(told);
@@ -98,7 +100,6 @@ async fn fleet(count: usize, steady: Duration) -> Result<Line> {
         .await?;
         start.elapsed()
     };
-    operator.drained(count).await?;
     streams.all_ready(count, Duration::from_secs(5), |_| {}).await?;
     let restarted = audit.since_then()?;
     say(count, begin, &format!("the operator was started again:\n{restarted}"));
@@ -106,7 +107,8 @@ async fn fleet(count: usize, steady: Duration) -> Result<Line> {
         streams: count,
         ready,
         filled,
-        cold,
+        drained,
+        current,
         span: after.at - before.at,
         cpu: after.cpu.saturating_sub(before.cpu),
         steady_memory: memory,
