@@ -21,7 +21,7 @@ use kube_runtime::{
     reflector::{ObjectRef, Store},
     watcher::{self, Event, watcher},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
 use crate::{
@@ -154,14 +154,14 @@ impl Watch<'_> {
         K: Resource<DynamicType = ()> + OfStream + Send + 'static,
     {
         let (streams, filled) = (self.streams.clone(), Arc::clone(self.filled));
+        let since = Instant::now();
         events
             .filter_map(move |event| {
                 future::ready(match event {
                     Ok(event) => {
                         note(&event);
                         match event {
-                            // Nobody was looked at without it.
-                            Event::InitDone if mark(&filled, &K::kind(&())) => None,
+                            Event::InitDone if is_awaited(&filled, &K::kind(&()), since) => None,
                             event => Some(woken(event, &streams)),
                         }
                     }
@@ -185,6 +185,11 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
+}
+
+/// Notes that a list of this kind is in; whether everybody still waits for it, so that nobody has to be woken.
+fn is_awaited(filled: &watch::Sender<Vec<String>>, kind: &str, since: Instant) -> bool {
+    mark(filled, kind) && since.elapsed() < FILL
 }
 
 /// Notes that a list of this kind is in; whether it is the first.
@@ -283,6 +288,16 @@ mod tests {
         };
         let (answers, ()) = futures::future::join(all, marks).await;
         assert!(answers.into_iter().all(|answer| answer.is_ok_and(|kinds| kinds == 2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_list_that_comes_when_nobody_waits_any_more_wakes_all() {
+        let (filled, since) = (watch::Sender::new(Vec::new()), Instant::now());
+        assert!(is_awaited(&filled, "Pod", since));
+        assert!(!is_awaited(&filled, "Pod", since), "a second list");
+        tokio::time::advance(FILL).await;
+        assert!(!is_awaited(&filled, "Service", since));
+        assert_eq!(filled.borrow().len(), 2);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use kube::Client;
 use kube_runtime::reflector::ObjectRef;
-use tokio::time::Instant;
+use tokio::{sync::OnceCell, time::Instant};
 
 use crate::{
     answers::{Answers, Key},
@@ -64,6 +64,8 @@ pub struct Scope {
     pub namespace: Option<String>,
     /// Its caches.
     pub caches: Arc<Caches>,
+    /// Whether what its streams take was noted.
+    pub noted: OnceCell<()>,
 }
 
 /// The status writes of one stream.
@@ -87,16 +89,24 @@ impl Context {
     }
 
     /// The streams that may hold what this one takes for itself.
-    pub fn peers(&self, stream: &Observed) -> Vec<Observed> {
+    pub async fn peers(&self, stream: &Observed) -> Vec<Arc<KeptStream>> {
         let namespace = stream.metadata.namespace.as_deref().unwrap_or_default();
-        if let Some(Scope { namespace, caches }) = self.scope(namespace) {
-            self.peers.know(namespace.as_deref(), || caches.streams.state());
+        if let Some(scope) = self.scope(namespace) {
+            scope.noted.get_or_init(|| self.note_all(scope)).await;
         }
         let known = |(namespace, name): &Key| {
             let reference = ObjectRef::new(name).within(namespace);
-            Some(self.caches(namespace)?.streams.get(&reference)?.open())
+            self.caches(namespace)?.streams.get(&reference)
         };
         self.peers.of(stream).iter().filter_map(|key| known(key)).collect()
+    }
+
+    /// Opens every stream once, and lets others run meanwhile.
+    async fn note_all(&self, scope: &Scope) {
+        for stream in scope.caches.streams.state() {
+            self.peers.note(&stream.open());
+            tokio::task::consume_budget().await;
+        }
     }
 
     /// Every stream that is watched.

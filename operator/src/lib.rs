@@ -49,7 +49,12 @@ use kube_runtime::{
     Controller,
     controller::{Config, Error as ControllerError},
 };
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::{OnceCell, mpsc},
+    task::JoinSet,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use traces::SpanCounts;
 use tracing::{debug, error, info, warn};
@@ -81,6 +86,8 @@ const WAKE_UPS: usize = 4096;
 const REQUEST: Duration = Duration::from_secs(10);
 /// How long running reconciles may take to end.
 const DRAIN: Duration = Duration::from_secs(15);
+/// How long they may take to end where they stand, once nothing more is to be written.
+const ABANDON: Duration = Duration::from_secs(1);
 
 /// Why the operator ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -185,6 +192,8 @@ pub async fn run(args: Args, spans: SpanCounts) -> Result<(), RunError> {
         if since.is_some() {
             elector.release().await;
         }
+    } else {
+        abandon(controllers).await;
     }
     admin_end.cancel();
     led
@@ -276,7 +285,11 @@ fn lead(
         let (controller, caches) = controller(args, context, namespace.as_deref(), woken);
         let running = drive(controller, Arc::clone(context), shutdown.clone());
         tasks.spawn(running);
-        scopes.push(Scope { namespace: namespace.clone(), caches: Arc::new(caches) });
+        scopes.push(Scope {
+            namespace: namespace.clone(),
+            caches: Arc::new(caches),
+            noted: OnceCell::new(),
+        });
         wake_ups.push(WakeUp { namespace, queue });
     }
     info!(namespaces = ?args.watch_namespaces, "watching; an empty list means all namespaces");
@@ -353,6 +366,14 @@ async fn finish(mut tasks: JoinSet<()>) {
     let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} });
     if drained.await.is_err() {
         warn!("some reconciles did not end in time; they are made again by the next leader");
+        abandon(tasks).await;
+    }
+}
+
+/// Ends them where they stand. They must not outlive this: a controller whose reconcile ends with the runtime panics.
+async fn abandon(mut tasks: JoinSet<()>) {
+    if tokio::time::timeout(ABANDON, tasks.shutdown()).await.is_err() {
+        warn!("some reconciles could not be ended in time");
     }
 }
 

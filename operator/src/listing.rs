@@ -21,6 +21,11 @@ impl Listing {
         self.names = std::mem::replace(&mut self.is_again, true).then(Listed::default);
     }
 
+    /// Whether there was one before: only then something may be known that it lacks, or shows otherwise.
+    pub fn is_again(&self) -> bool {
+        self.names.is_some()
+    }
+
     /// It names an object.
     pub fn note(&mut self, object: &impl Resource) {
         let (Some(Listed(names)), meta) = (&mut self.names, object.meta()) else { return };

@@ -5,14 +5,14 @@
 //! (`whoever_holds_what_a_stream_takes_is_found_and_nobody_else`).
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
     answers::Key,
     controller::validate::{root::Root, server_id},
-    watched::{KeptStream, Observed},
+    watched::Observed,
 };
 
 /// Everything that is taken.
@@ -21,52 +21,55 @@ pub struct Peers(Mutex<Index>);
 
 #[derive(Debug, Default)]
 struct Index {
-    /// Scopes whose streams are all known.
-    known: HashSet<Option<String>>,
     taken: HashMap<Arc<Key>, Taken>,
     roots: BTreeSet<(Arc<str>, Arc<Key>)>,
     ids: BTreeSet<(u32, Arc<Key>)>,
+    /// The ids that were asked for, each at its source: elsewhere it harms nobody, and a template may ask for one id at
+    /// a thousand sources.
+    asked: BTreeSet<(u32, Arc<str>, Arc<Key>)>,
 }
 
 /// What one stream takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Taken {
     root: Option<Arc<str>>,
     id: Option<u32>,
+    /// The source at which it asked for the id; none for one that was allotted.
+    asked_at: Option<Arc<str>>,
 }
 
 impl Peers {
-    /// Learns of all streams of a scope, once.
-    pub fn know(&self, scope: Option<&str>, streams: impl FnOnce() -> Vec<Arc<KeptStream>>) {
-        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if index.known.insert(scope.map(str::to_owned)) {
-            for stream in streams() {
-                index.note(&stream.open());
-            }
-        }
+    /// Learns of a stream as it is now.
+    pub fn note(&self, stream: &Observed) {
+        self.index().note(stream);
     }
 
     /// Learns of a stream as it is now, and names those that may hold what it takes.
     pub fn of(&self, stream: &Observed) -> Vec<Arc<Key>> {
-        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.index();
         let Some(key) = index.note(stream) else { return Vec::new() };
         let mut found = BTreeSet::new();
-        if let Some(Taken { root, id }) = index.taken.get(&key) {
+        if let Some(Taken { root, id, asked_at }) = index.taken.get(&key) {
             if let Some(root) = root {
                 index.overlapping(root, &mut found);
             }
-            if let Some(id) = id {
-                found.extend(index.holders(*id));
+            match (id, asked_at) {
+                (Some(id), Some(source)) => found.extend(index.askers(*id, source)),
+                (Some(id), None) => found.extend(index.holders(*id)),
+                (None, _) => {}
             }
         }
-        // The first of the ids it may be allotted that nobody else holds ends the search.
-        let uid = stream.metadata.uid.as_deref().unwrap_or_default();
-        for id in server_id::candidates(uid) {
-            let others: Vec<_> = index.holders(id).filter(|holder| *holder != key).collect();
-            if others.is_empty() {
-                break;
+        let is_allotted = index.taken.get(&key).is_none_or(|taken| taken.asked_at.is_none());
+        if is_allotted {
+            // The first of the ids it may be allotted that nobody else holds ends the search.
+            let uid = stream.metadata.uid.as_deref().unwrap_or_default();
+            for id in server_id::candidates(uid) {
+                let others: Vec<_> = index.holders(id).filter(|holder| *holder != key).collect();
+                if others.is_empty() {
+                    break;
+                }
+                found.extend(others);
             }
-            found.extend(others);
         }
         found.remove(&key);
         found.into_iter().collect()
@@ -74,12 +77,16 @@ impl Peers {
 
     /// Forgets streams that are gone.
     pub fn keep_only(&self, is_known: impl Fn(&Key) -> bool) {
-        let mut index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.index();
         let gone: Vec<_> =
             index.taken.keys().filter(|key| !is_known(key)).map(Arc::clone).collect();
         for key in gone {
             index.forget(&key);
         }
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,14 +104,16 @@ impl Index {
         self.forget(&key);
         self.roots.extend(taken.root.iter().map(|root| (Arc::clone(root), Arc::clone(&key))));
         self.ids.extend(taken.id.map(|id| (id, Arc::clone(&key))));
+        self.asked.extend(taken.asked(&key));
         self.taken.insert(Arc::clone(&key), taken);
         Some(key)
     }
 
     fn forget(&mut self, key: &Arc<Key>) {
-        let Some(Taken { root, id }) = self.taken.remove(key) else { return };
-        root.map(|root| self.roots.remove(&(root, Arc::clone(key))));
-        id.map(|id| self.ids.remove(&(id, Arc::clone(key))));
+        let Some(taken) = self.taken.remove(key) else { return };
+        taken.asked(key).map(|asked| self.asked.remove(&asked));
+        taken.root.map(|root| self.roots.remove(&(root, Arc::clone(key))));
+        taken.id.map(|id| self.ids.remove(&(id, Arc::clone(key))));
     }
 
     /// Those whose root lies in `root`, and those in whose root it lies.
@@ -124,13 +133,29 @@ impl Index {
         let from = (id, Arc::default());
         self.ids.range(from..).take_while(move |(of, _)| *of == id).map(|(_, key)| Arc::clone(key))
     }
+
+    fn askers<'a>(&'a self, id: u32, source: &'a Arc<str>) -> impl Iterator<Item = Arc<Key>> + 'a {
+        let from = (id, Arc::clone(source), Arc::default());
+        let askers =
+            self.asked.range(from..).take_while(move |(of, at, _)| (*of, at) == (id, source));
+        askers.map(|(_, _, key)| Arc::clone(key))
+    }
+}
+
+impl Taken {
+    fn asked(&self, key: &Arc<Key>) -> Option<(u32, Arc<str>, Arc<Key>)> {
+        Some((self.id?, Arc::clone(self.asked_at.as_ref()?), Arc::clone(key)))
+    }
 }
 
 fn taken(stream: &Observed, (namespace, name): &Key) -> Taken {
-    let Ok(stream) = &stream.stream else { return Taken { root: None, id: None } };
+    let Ok(stream) = &stream.stream else { return Taken::default() };
     let root = Root::of(&stream.spec, namespace, name).map(|root| Arc::from(root.path()));
     let allotted = stream.status.as_ref().and_then(|status| status.server_id);
-    Taken { root, id: stream.spec.server_id.or(allotted) }
+    let source = &stream.spec.source;
+    let at = || format!("{}:{}", source.host.to_ascii_lowercase(), source.port).into();
+    let asked_at = stream.spec.server_id.map(|_| at());
+    Taken { root, id: stream.spec.server_id.or(allotted), asked_at }
 }
 
 #[cfg(test)]
@@ -138,14 +163,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::controller::validate::tests::{minimal, object};
+    use crate::controller::validate::tests::minimal;
 
     fn stream(name: &str, change: Value) -> Observed {
         minimal(name, 0, change)
-    }
-
-    fn kept((name, change): &(&str, Value)) -> Arc<KeptStream> {
-        Arc::new(serde_json::from_value(object(name, 0, change.clone())).unwrap())
     }
 
     fn found(peers: &Peers, stream: &Observed) -> Vec<String> {
@@ -166,14 +187,30 @@ mod tests {
             ("asks", asks.clone()),
             ("holds", holds),
         ];
-        peers.know(None, || others.iter().map(kept).collect());
+        for (name, change) in others {
+            peers.note(&stream(name, change));
+        }
         assert_eq!(found(&peers, &stream("orders", json!({}))), ["inside"]);
         assert_eq!(found(&peers, &stream("inside", inside)), ["orders"], "whichever is asked");
         let seven = stream("seven", json!({"spec": {"serverId": 7}}));
-        assert_eq!(found(&peers, &seven), ["asks", "holds"]);
+        assert_eq!(found(&peers, &seven), ["asks"], "who was allotted it gives way");
+        let allotted = stream("allotted", json!({"status": {"serverId": 7}}));
+        assert_eq!(found(&peers, &allotted), ["asks", "holds", "seven"]);
+        peers.keep_only(|key| key.1 != "allotted");
         let mended = stream("seven", json!({"spec": {"serverId": 8}}));
         assert!(found(&peers, &mended).is_empty());
-        assert_eq!(found(&peers, &stream("asks", asks)), ["holds"], "what it held before is free");
+        assert!(found(&peers, &stream("asks", asks)).is_empty(), "what it held before is free");
+    }
+
+    #[test]
+    fn one_id_that_is_asked_for_at_many_sources_makes_no_peers() {
+        let peers = Peers::default();
+        let at = |host: &str| json!({"spec": {"serverId": 7, "source": {"host": host}}});
+        for number in 0..5 {
+            let name = format!("at-{number}");
+            assert!(found(&peers, &stream(&name, at(&format!("db-{number}")))).is_empty());
+        }
+        assert_eq!(found(&peers, &stream("second", at("DB-3"))), ["at-3"]);
     }
 
     #[test]

@@ -48,28 +48,37 @@ impl Pods {
             Event::Init => listing.begin(),
             Event::InitApply(pod) => {
                 listing.note(pod);
-                self.put(pod, true);
+                self.put(pod, true, listing.is_again());
             }
-            Event::Apply(pod) => self.put(pod, true),
-            Event::Delete(pod) => self.put(pod, false),
+            Event::Apply(pod) => self.put(pod, true, true),
+            Event::Delete(pod) => self.put(pod, false, true),
             Event::InitDone => self.keep_listed(listing),
         }
         self.change.notify_one();
     }
 
-    /// A pod takes the place of the one of its name.
-    fn put(&self, pod: &WatchedPod, exists: bool) {
-        let (Some(stream), Some(namespace)) = (pod.stream(), pod.namespace()) else { return };
-        let key = (namespace, stream.to_owned());
+    /// A pod takes the place of the one of its name. Somebody may have taken its stream's label away, or put another's
+    /// on it: a pod that `may_stand_elsewhere` is taken out of the other rows.
+    fn put(&self, pod: &WatchedPod, exists: bool, may_stand_elsewhere: bool) {
+        let (name, Some(namespace)) = (pod.name_any(), pod.namespace()) else { return };
+        let own = pod.stream().map(|stream| (namespace.clone(), stream.to_owned()));
         let mut rows = self.rows();
-        let pods = rows.entry(key.clone()).or_default();
-        pods.retain(|known| *known.name != *pod.name_any());
+        let row = own.as_ref().and_then(|own| rows.get_mut(own));
+        let stood_here = row.is_some_and(|pods| remove(pods, &name));
+        if !stood_here && may_stand_elsewhere {
+            rows.retain(|(of, _), pods| {
+                let is_left_empty = *of == namespace && remove(pods, &name) && pods.is_empty();
+                !is_left_empty
+            });
+        }
+        let Some(own) = own else { return };
         if exists {
+            let pods = rows.entry(own).or_default();
             // One is the rule.
             pods.reserve_exact(1);
             pods.push(Arc::new(KeptPod::from(pod)));
-        } else if pods.is_empty() {
-            rows.remove(&key);
+        } else if rows.get(&own).is_some_and(Vec::is_empty) {
+            rows.remove(&own);
         }
     }
 
@@ -84,6 +93,13 @@ impl Pods {
     fn rows(&self) -> MutexGuard<'_, HashMap<Key, Vec<Arc<KeptPod>>>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the pod of this name was among them.
+fn remove(pods: &mut Vec<Arc<KeptPod>>, name: &str) -> bool {
+    let before = pods.len();
+    pods.retain(|pod| *pod.name != *name);
+    pods.len() < before
 }
 
 /// The worker of the stream of this UID: one that has not ended before one that has, one that is not ending before one
@@ -132,6 +148,26 @@ mod tests {
         assert_eq!(names(&pods, "orders"), ["b"]);
         pods.take(&mut listing, &Event::Delete(pod("orders", "b")));
         assert_eq!(pods.rows().len(), 1, "only that of carts");
+    }
+
+    #[test]
+    fn a_pod_that_somebody_took_from_its_stream_is_found_there_no_more() {
+        let (pods, mut listing) = (Pods::default(), Listing::default());
+        let mut adrift = pod("orders", "a");
+        adrift.metadata.labels = None;
+        pods.take(&mut listing, &Event::Apply(pod("orders", "a")));
+        pods.take(&mut listing, &Event::Apply(adrift.clone()));
+        assert!(pods.rows().is_empty(), "without a label");
+        pods.take(&mut listing, &Event::Apply(pod("orders", "a")));
+        pods.take(&mut listing, &Event::Apply(pod("carts", "a")));
+        assert_eq!((names(&pods, "orders"), names(&pods, "carts")), (vec![], vec!["a".into()]));
+        for event in [Event::Init, Event::InitDone, Event::Init] {
+            pods.take(&mut listing, &event);
+        }
+        pods.take(&mut listing, &Event::Apply(pod("orders", "a")));
+        pods.take(&mut listing, &Event::InitApply(adrift));
+        pods.take(&mut listing, &Event::InitDone);
+        assert!(pods.rows().is_empty(), "nor after a list that names it without one");
     }
 
     #[tokio::test]

@@ -55,12 +55,19 @@ struct Target {
     in_flight: bool,
     /// It answered the last time, and was past its start. Of such ones no poll is traced: they are too many, and all alike.
     steady: bool,
-    /// Whether it was well when it was asked last.
-    well: bool,
+    /// Whether it is to be asked again before the next usual look.
+    is_awaited: bool,
     /// Whether the last look at the pods found it.
     found: bool,
     /// What was last told to the controller.
     told: u64,
+}
+
+impl Target {
+    /// When it is to be asked, if the next usual look would be too late.
+    fn sooner(&self) -> Option<Instant> {
+        (self.is_awaited && !self.in_flight).then_some(self.due)
+    }
 }
 
 struct Poll {
@@ -99,7 +106,7 @@ pub async fn run(context: Arc<Context>, wake_ups: Arc<WakeUps>, shutdown: Cancel
                     poller.take(polled);
                 }
             }
-            () = some_pod_changed(&context) => poller.look_by(Instant::now()),
+            () = some_pod_changed(&context) => poller.look_by(Some(Instant::now())),
             () = tokio::time::sleep_until(poller.next_look) => poller.look(),
             _ = housekeeping.tick() => poller.keep_house(),
         }
@@ -138,9 +145,10 @@ impl Poller {
         self.targets.retain(|_, target| std::mem::take(&mut target.found) || target.in_flight);
     }
 
-    /// Has the next look made at this time or before, if that is not too soon.
-    fn look_by(&mut self, at: Instant) {
-        self.next_look = self.next_look.min(at.max(self.looked + QUICK));
+    /// Has the next look made at this time or before, if there is one, and it is not too soon.
+    fn look_by(&mut self, at: Option<Instant>) {
+        let soonest = self.looked + QUICK;
+        self.next_look = at.map_or(self.next_look, |at| self.next_look.min(at.max(soonest)));
     }
 
     /// Looks at the pods of one stream; most are those of the last look, and not due.
@@ -149,10 +157,8 @@ impl Poller {
             let is_same = matches!(pods, [only] if only.uid == target.pod_uid);
             if is_same && (target.in_flight || target.due > now) {
                 target.found = true;
-                let (due, is_awaited) = (target.due, !target.in_flight && !target.well);
-                if is_awaited {
-                    self.look_by(due);
-                }
+                let sooner = target.sooner();
+                self.look_by(sooner);
                 return;
             }
         }
@@ -164,6 +170,8 @@ impl Poller {
         }
         target.found = true;
         if target.in_flight || target.due > now {
+            let sooner = target.sooner();
+            self.look_by(sooner);
             return;
         }
         target.in_flight = true;
@@ -210,16 +218,14 @@ impl Poller {
                 (false, if silent { SILENT } else { target.told })
             }
         };
-        target.well = well;
-        target.due = now + if well { USUAL } else { (age / 2).clamp(QUICK, USUAL) };
+        let wait = if well { USUAL } else { (age / 2).clamp(QUICK, USUAL) };
+        (target.due, target.is_awaited) = (now + wait, wait < LOOK);
         // One that finds its queue full is woken by the next poll.
         if told != target.told && self.wake_ups.wake(&key) {
             target.told = told;
         }
-        let due = target.due;
-        if !well {
-            self.look_by(due);
-        }
+        let sooner = target.sooner();
+        self.look_by(sooner);
     }
 
     /// Forgets streams that are gone.
@@ -264,7 +270,7 @@ fn new_target(pod_uid: &str, now: Instant) -> Target {
         due: now,
         in_flight: false,
         steady: false,
-        well: false,
+        is_awaited: false,
         found: true,
         told: 0,
     }

@@ -17,7 +17,7 @@ use crate::{
     pods::worker,
     rollout::record::Notes,
     status::{pod, voice::STALE_AFTER},
-    watched::{Deployed, KeptPod, Observed},
+    watched::{Deployed, KeptPod, KeptStream, Observed},
 };
 
 /// Limit of the one request.
@@ -28,7 +28,7 @@ const OVERDUE: Duration = Duration::from_secs(15);
 /// What is known about a stream's surroundings.
 pub struct Found {
     /// The streams that may hold what this one takes for itself.
-    pub peers: Vec<Observed>,
+    pub peers: Vec<Arc<KeptStream>>,
     /// Its children.
     pub children: Children,
     /// More of its Deployment.
@@ -95,7 +95,7 @@ pub async fn dereference(stream: &Observed, context: &Context) -> Result<Found, 
         _ => None,
     };
     Ok(Found {
-        peers: context.peers(stream),
+        peers: context.peers(stream).await,
         leaving: leaving(&pods, &uid, pod.as_deref()),
         pod,
         older_pod: older_pod(&pods, &uid, children.deployment.is_some(), now),

@@ -11,7 +11,10 @@ pub mod restart;
 pub mod root;
 pub mod server_id;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crds::{
     annotations::{CheckpointRequest, DOMAIN, RESTARTED_AT},
@@ -22,17 +25,21 @@ use crds::{
     worker_config::Consents,
 };
 use k8s_openapi::api::core::v1::Toleration;
-use kube::{ResourceExt, api::ObjectMeta};
+use kube::{Resource as _, ResourceExt, api::ObjectMeta};
 
 use self::root::Root;
-use crate::{settings::Settings, watched::Observed};
+use crate::{
+    settings::Settings,
+    watched::{KeptStream, Observed},
+};
 
 /// What the stage looks at.
 pub struct Input<'a> {
     /// The stream.
     pub stream: &'a Observed,
-    /// The streams that may hold what this one takes for itself; others do no harm.
-    pub peers: &'a [Observed],
+    /// The streams that may hold what this one takes for itself; others do no harm. They are opened one by one, since
+    /// they may be many, and one is enough for a refusal.
+    pub peers: &'a [Arc<KeptStream>],
     /// The operator's settings.
     pub settings: &'a Settings,
     /// Value of kubectl's restart annotation in the Deployment's pod template.
@@ -310,14 +317,14 @@ fn choose_server_id(input: &Input<'_>, stream: &BinlogStream) -> Result<u32, Pro
     let pinned = stream.status.as_ref().and_then(|status| status.server_id);
     if let Some(pinned) = pinned {
         let lost = peers(input).any(|peer| {
-            server_id_of(peer) == Some(pinned)
+            server_id_of(&peer) == Some(pinned)
                 && (peer.spec.server_id.is_some() || is_older(&peer.metadata, &stream.metadata))
         });
         if !lost {
             return Ok(pinned);
         }
     }
-    let taken: BTreeSet<u32> = peers(input).filter_map(server_id_of).collect();
+    let taken: BTreeSet<u32> = peers(input).filter_map(|peer| server_id_of(&peer)).collect();
     Ok(server_id::allot(stream.metadata.uid.as_deref().unwrap_or_default(), &taken))
 }
 
@@ -332,13 +339,13 @@ fn same_source(ours: &BinlogStreamSpec, theirs: &BinlogStreamSpec) -> bool {
 
 /// Every other stream that can be read. One that is being deleted counts until it is gone: its
 /// worker may still write.
-fn peers<'a>(input: &Input<'a>) -> impl Iterator<Item = &'a BinlogStream> {
+fn peers<'a>(input: &Input<'a>) -> impl Iterator<Item = Box<BinlogStream>> + use<'a> {
     let uid = input.stream.metadata.uid.as_deref();
     input
         .peers
         .iter()
-        .filter(move |peer| peer.metadata.uid.as_deref() != uid)
-        .filter_map(|peer| peer.stream.as_deref().ok())
+        .filter(move |peer| peer.meta().uid.as_deref() != uid)
+        .filter_map(|peer| peer.open().stream.ok())
 }
 
 /// Order of streams: by creation, then by UID, so that of two one is always the older.

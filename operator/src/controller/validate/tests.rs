@@ -43,13 +43,16 @@ fn merge(into: &mut Value, from: &Value) {
     }
 }
 
-fn check_beside(stream: Observed, peers: Vec<Observed>) -> Result<ValidStream, Refusal> {
+fn check_beside(stream: Value, peers: Vec<Value>) -> Result<ValidStream, Refusal> {
     let settings = settings();
+    let stream: Observed = serde_json::from_value(stream).unwrap();
+    let kept = |peer: Value| Arc::new(serde_json::from_value(peer).unwrap());
+    let peers: Vec<Arc<KeptStream>> = peers.into_iter().map(kept).collect();
     validate(&Input { stream: &stream, peers: &peers, settings: &settings, deployed_restart: None })
 }
 
 fn check_alone(spec: Value) -> Result<ValidStream, Refusal> {
-    check_beside(minimal("orders", 0, spec), Vec::new())
+    check_beside(object("orders", 0, spec), Vec::new())
 }
 
 /// A valid stream with the shortest spec.
@@ -127,8 +130,8 @@ fn refused_endpoints_are_named_in_every_field() {
 #[test]
 fn of_two_streams_on_one_prefix_the_younger_is_refused() {
     let inner = json!({"spec": {"archive": {"s3": {"prefix": "shop/orders"}}}});
-    let older = minimal("orders", 10, json!({}));
-    let younger = minimal("inner", 5, inner);
+    let older = object("orders", 10, json!({}));
+    let younger = object("inner", 5, inner);
     let words = ["shop/orders", "prefix"];
     refuses(check_beside(younger.clone(), vec![older.clone()]), Reason::PrefixInUse, &words);
     assert!(check_beside(older, vec![younger]).is_ok(), "the first must not notice");
@@ -137,51 +140,51 @@ fn of_two_streams_on_one_prefix_the_younger_is_refused() {
 #[test]
 fn of_two_streams_on_one_claim_the_younger_is_refused() {
     let given = json!({"spec": {"archive": {"s3": null, "volume": {"claimName": "disk"}}}});
-    let older = minimal("a", 10, given.clone());
-    let younger = minimal("b", 5, given);
+    let older = object("a", 10, given.clone());
+    let younger = object("b", 5, given);
     refuses(check_beside(younger, vec![older]), Reason::PrefixInUse, &["claim"]);
 }
 
 #[test]
 fn a_server_id_in_use_at_the_same_source_is_refused_on_the_younger() {
     let spec = json!({"spec": {"serverId": 77}});
-    let older = minimal("a", 10, spec.clone());
-    let younger = minimal("b", 5, spec.clone());
+    let older = object("a", 10, spec.clone());
+    let younger = object("b", 5, spec.clone());
     let words = ["77", "shop/a"];
     refuses(check_beside(younger.clone(), vec![older.clone()]), Reason::ServerIdConflict, &words);
     assert!(check_beside(older.clone(), vec![younger]).is_ok());
     let elsewhere =
-        minimal("b", 5, json!({"spec": {"serverId": 77, "source": {"host": "other.shop.svc"}}}));
+        object("b", 5, json!({"spec": {"serverId": 77, "source": {"host": "other.shop.svc"}}}));
     assert_eq!(check_beside(elsewhere, vec![older]).unwrap().server_id, 77);
 }
 
 #[test]
 fn a_stream_that_is_being_deleted_holds_its_archive_and_its_server_id_until_it_is_gone() {
     let going = json!({"metadata": {"deletionTimestamp": "2026-11-21T10:00:00Z"}});
-    let older = minimal("orders", 10, going.clone());
+    let older = object("orders", 10, going.clone());
     let inner = json!({"spec": {"archive": {"s3": {"prefix": "shop/orders"}}}});
-    refuses(check_beside(minimal("inner", 5, inner), vec![older]), Reason::PrefixInUse, &[]);
-    let mut older = minimal("a", 10, json!({"spec": {"serverId": 77}}));
-    older.metadata.deletion_timestamp = minimal("x", 0, going).metadata.deletion_timestamp;
-    let younger = minimal("b", 5, json!({"spec": {"serverId": 77}}));
+    refuses(check_beside(object("inner", 5, inner), vec![older]), Reason::PrefixInUse, &[]);
+    let mut older = object("a", 10, json!({"spec": {"serverId": 77}}));
+    merge(&mut older, &going);
+    let younger = object("b", 5, json!({"spec": {"serverId": 77}}));
     refuses(check_beside(younger, vec![older]), Reason::ServerIdConflict, &["shop/a"]);
 }
 
 #[test]
 fn an_allotted_server_id_is_pinned_and_moves_only_for_an_older_stream() {
     let id = valid().server_id;
-    let pinned = minimal("orders", 5, json!({"status": {"serverId": 1_234_567_890}}));
+    let pinned = object("orders", 5, json!({"status": {"serverId": 1_234_567_890}}));
     assert_eq!(check_beside(pinned.clone(), Vec::new()).unwrap().server_id, 1_234_567_890);
-    let younger = minimal("b", 1, json!({"status": {"serverId": 1_234_567_890}}));
+    let younger = object("b", 1, json!({"status": {"serverId": 1_234_567_890}}));
     assert_eq!(check_beside(pinned.clone(), vec![younger]).unwrap().server_id, 1_234_567_890);
-    let older = minimal("a", 9, json!({"status": {"serverId": 1_234_567_890}}));
+    let older = object("a", 9, json!({"status": {"serverId": 1_234_567_890}}));
     assert_eq!(check_beside(pinned, vec![older]).unwrap().server_id, id);
 }
 
 #[test]
 fn a_stream_that_cannot_be_read_is_refused_and_does_not_disturb_its_peers() {
-    let broken = minimal("broken", 9, json!({"spec": {"source": {"port": "many"}}}));
-    assert!(check_beside(minimal("orders", 0, json!({})), vec![broken.clone()]).is_ok());
+    let broken = object("broken", 9, json!({"spec": {"source": {"port": "many"}}}));
+    assert!(check_beside(object("orders", 0, json!({})), vec![broken.clone()]).is_ok());
     refuses(check_beside(broken, Vec::new()), Reason::SpecInvalid, &["cannot be read"]);
 }
 
