@@ -12,14 +12,19 @@ use kube::{
     Api, Client,
     api::{ListParams, PostParams},
 };
+use tokio::time::Instant;
 use tracing::{error, info};
 
-use crate::{api_error, args::Args, watched::Observed};
+use crate::{api_error, args::Args, lease, watched::Observed};
 
 /// Limit of a single request.
 const REQUEST: Duration = Duration::from_secs(10);
 /// A Lease renewed longer ago has no holder that works.
 const HELD: i64 = 30;
+/// How long nobody may hold it while an upgrade hands it over.
+const HANDOVER: Duration = lease::DURATION.saturating_add(lease::RETRY);
+/// Time between two looks at it.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A resource of an API group, and what the operator does with it.
 struct Right {
@@ -147,7 +152,18 @@ async fn granted(
     ))
 }
 
+/// Whether an operator leads, or does so as soon as it can.
 async fn led(args: &Args, client: &Client) -> Result<(), String> {
+    let patience = Instant::now() + HANDOVER;
+    loop {
+        match is_held(args, client).await {
+            Err(_) if Instant::now() < patience => tokio::time::sleep(LOOK).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn is_held(args: &Args, client: &Client) -> Result<(), String> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), &args.lease_namespace);
     let lease = answer("read the Lease", leases.get(&args.lease_name)).await?;
     let spec = lease.spec.unwrap_or_default();
