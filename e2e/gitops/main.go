@@ -1,22 +1,28 @@
-// Command gitops judges objects as GitOps tools do, with their own engines:
+// Command gitops looks at objects as the tools around a cluster do, with their own engines:
 //
-//	gitops argocd < PROGRAM.lua           runs a program as Argo CD runs health scripts and actions
-//	gitops flux KUSTOMIZATION < OBJECT    the status that Flux's health expressions give an object, one JSON document
+//	gitops argocd < PROGRAM.lua                 runs a program as Argo CD runs health scripts and actions
+//	gitops flux KUSTOMIZATION < OBJECT          the status that Flux's health expressions give an object, one JSON document
+//	gitops kube-state-metrics CONFIG < OBJECT   the metrics that kube-state-metrics makes of an object
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/kustomize"
 	"github.com/fluxcd/pkg/runtime/cel"
 	lua "github.com/yuin/gopher-lua"
+	yamlv3 "gopkg.in/yaml.v3"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/kube-state-metrics/v2/pkg/customresourcestate"
+	"k8s.io/kube-state-metrics/v2/pkg/metric"
 	"sigs.k8s.io/yaml"
 )
 
@@ -40,8 +46,10 @@ func run(args []string) error {
 		return runLua(string(input))
 	case len(args) == 2 && args[0] == "flux":
 		return judge(args[1], input)
+	case len(args) == 2 && args[0] == "kube-state-metrics":
+		return measure(args[1], input)
 	}
-	return errors.New("usage: gitops argocd | flux KUSTOMIZATION")
+	return errors.New("usage: gitops argocd | flux KUSTOMIZATION | kube-state-metrics CONFIG")
 }
 
 // runLua opens the libraries that Argo CD opens for a script, and no others.
@@ -115,4 +123,42 @@ func judge(file string, input []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%s has no expressions for %s %s", file, object.GetAPIVersion(), object.GetKind())
+}
+
+// measure takes the metrics out of a configuration of custom resources; a field that it does not have is an error.
+func measure(file string, input []byte) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	decoder := yamlv3.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	var config struct {
+		Kind                        string `yaml:"kind"`
+		customresourcestate.Metrics `yaml:",inline"`
+	}
+	if err := decoder.Decode(&config); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	object := &unstructured.Unstructured{}
+	if err := json.Unmarshal(input, object); err != nil {
+		return err
+	}
+	for _, resource := range config.Spec.Resources {
+		for i := range resource.Metrics {
+			// As kube-state-metrics does when it reads a configuration.
+			kind := &resource.Metrics[i].Each.Type
+			*kind = metric.Type(strings.ToLower(string(*kind)))
+		}
+		factory, err := customresourcestate.NewCustomResourceMetrics(resource)
+		if err != nil {
+			return err
+		}
+		for _, family := range factory.MetricFamilyGenerators() {
+			if _, err := os.Stdout.Write(family.Generate(object).ByteSlice()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

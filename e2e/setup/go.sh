@@ -1,4 +1,4 @@
-# The Kubernetes programs, the S3 server and the engines of GitOps tools, from Go modules. (sourced)
+# The Kubernetes programs, the S3 server and the engines of GitOps tools and kube-state-metrics, from Go modules. (sourced)
 # shellcheck shell=bash
 
 KUBERNETES=1.35.4

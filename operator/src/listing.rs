@@ -22,7 +22,7 @@ impl Listing {
     }
 
     /// Whether there was one before: only then something may be known that it lacks, or shows otherwise.
-    pub fn is_again(&self) -> bool {
+    pub fn follows_another(&self) -> bool {
         self.names.is_some()
     }
 

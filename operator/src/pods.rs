@@ -48,7 +48,7 @@ impl Pods {
             Event::Init => listing.begin(),
             Event::InitApply(pod) => {
                 listing.note(pod);
-                self.put(pod, true, listing.is_again());
+                self.put(pod, true, listing.follows_another());
             }
             Event::Apply(pod) => self.put(pod, true, true),
             Event::Delete(pod) => self.put(pod, false, true),

@@ -32,7 +32,7 @@ fn lua(script: &str, object: &Value, then: &str) -> Result<String> {
     judged(&["argocd"], &program)
 }
 
-/// What the engines of the GitOps tools say of an input.
+/// What the engines of the tools around a cluster say of an input.
 pub(super) fn judged(arguments: &[&str], input: &str) -> Result<String> {
     let mut engine = Command::new(e2e::site::program("gitops")?)
         .args(arguments)

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 
+use super::argocd::{judged, stream};
 use super::*;
 
 const RULES: &str = "charts/binlog-operator/monitoring/alerts.yaml";
@@ -164,6 +165,60 @@ fn every_path_of_kube_state_metrics_is_in_the_resource() -> Result<()> {
                 assert!(listed, "{}: {} and {}", metric["name"], each["list"], value["enum"]);
             }
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn kube_state_metrics_tells_how_a_stream_is_by_its_own_engine() -> Result<()> {
+    let mut object = stream(&[(ConditionType::Ready, "False", "GapDetected")]);
+    object["apiVersion"] = json!("binlogstream.io/v1alpha1");
+    object["kind"] = json!("BinlogStream");
+    let at = "2026-11-21T09:00:00Z";
+    object["metadata"]["namespace"] = json!("shop");
+    object["metadata"]["creationTimestamp"] = json!(at);
+    object["spec"] = json!({
+        "state": "Paused", "source": {"host": "db.shop"}, "archive": {"s3": {"bucket": "history"}},
+    });
+    let status = &mut object["status"];
+    status["reason"] = json!("GapDetected");
+    (status["gapCount"], status["openGapCount"]) = (json!(2), json!(1));
+    status["source"] = json!({"flavor": "MySQL", "version": "9.7.0"});
+    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+        condition["lastTransitionTime"] = json!(at);
+    }
+    let said = judged(&["kube-state-metrics", KUBE_STATE_METRICS], &object.to_string())?;
+
+    let value = |name: &str, labels: &str| {
+        let named = format!("kube_binlogstream_{name}{{");
+        let mut lines = said.lines().filter(|line| line.starts_with(&named));
+        let labels: Vec<_> = labels.split(' ').filter(|label| !label.is_empty()).collect();
+        let found = lines.find(|line| labels.iter().all(|label| line.contains(label)))?;
+        found.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    let seconds = serde_json::from_value::<jiff::Timestamp>(json!(at))?.as_second() as f64;
+    let expected = [
+        ("info", r#"host="db.shop" flavor="MySQL" version="9.7.0" bucket="history""#, 1.0),
+        ("spec_state", r#"namespace="shop" stream="orders" state="Paused""#, 1.0),
+        ("spec_state", r#"state="Running""#, 0.0),
+        ("status_condition", r#"condition="Ready" status="False""#, 1.0),
+        ("status_condition", r#"condition="Ready" status="True""#, 0.0),
+        ("status_condition", r#"condition="SourceConnected" status="True""#, 1.0),
+        ("status_reason", r#"reason="GapDetected""#, 1.0),
+        ("status_condition_last_transition_time_seconds", r#"condition="Ready""#, seconds),
+        ("status_gaps", "", 2.0),
+        ("status_open_gaps", "", 1.0),
+        ("generation", "", 3.0),
+        ("status_observed_generation", "", 3.0),
+        ("created_timestamp_seconds", "", seconds),
+    ];
+    for (name, labels, expected) in expected {
+        assert_eq!(value(name, labels), Some(expected), "{name} {labels}: {said}");
+    }
+    let config = documents(&read(KUBE_STATE_METRICS)?)?.remove(0);
+    let metrics = config["spec"]["resources"][0]["metrics"].as_array();
+    for metric in metrics.into_iter().flatten() {
+        assert!(expected.iter().any(|(name, ..)| metric["name"] == **name), "{}", metric["name"]);
     }
     Ok(())
 }
