@@ -73,7 +73,8 @@ pub async fn update_status(
     let latest = if under_way { UNDER_WAY } else { write::MOVED_AFTER };
     let change = write::change(stored, &new);
     let now = Instant::now();
-    let turn = write::turn(change, &written.writes, now);
+    let age = stored.and_then(|stored| write::age(stored, context.now()));
+    let turn = write::turn(change, &written.writes, age, now);
     if turn != Turn::Now {
         context.budget.leave(&uid);
     }

@@ -9,7 +9,8 @@
 //! - A **bucket** (LAG, ARCHIVED, a message, the pod, the source) while fewer than two writes of any
 //!   kind were made in the last minute.
 //! - What merely **moved** (position, commit number, times) with the others, and by itself when the
-//!   stored one is five minutes old.
+//!   stored one is five minutes old, whoever wrote it: an operator that starts does not write all
+//!   streams at once.
 //!
 //! A status in which nothing changed is never written.
 
@@ -19,6 +20,7 @@ use crds::{
     conditions::ConditionType,
     v1alpha1::{BinlogStreamStatus, Condition, ConditionStatus},
 };
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 const WINDOW: Duration = Duration::from_mins(1);
@@ -72,8 +74,8 @@ pub fn change(stored: Option<&BinlogStreamStatus>, new: &BinlogStreamStatus) -> 
     }
 }
 
-/// Decides by the writes already made.
-pub fn turn(change: Change, writes: &Writes, now: Instant) -> Turn {
+/// Decides by the writes already made; `stored` is how old the stored status is, where it says so.
+pub fn turn(change: Change, writes: &Writes, stored: Option<Duration>, now: Instant) -> Turn {
     match change {
         Change::None => Turn::Never,
         Change::Urgent => Turn::Now,
@@ -85,12 +87,17 @@ pub fn turn(change: Change, writes: &Writes, now: Instant) -> Turn {
             None => Turn::Now,
             Some(oldest) => Turn::Later(WINDOW.saturating_sub(now.duration_since(oldest))),
         },
-        Change::Moved => match writes.newest() {
-            None => Turn::Now,
-            Some(newest) if now.duration_since(newest) >= MOVED_AFTER => Turn::Now,
-            Some(newest) => Turn::Later(MOVED_AFTER.saturating_sub(now.duration_since(newest))),
+        Change::Moved => match writes.newest().map(|newest| now - newest).or(stored) {
+            Some(age) if age < MOVED_AFTER => Turn::Later(MOVED_AFTER.saturating_sub(age)),
+            _ => Turn::Now,
         },
     }
+}
+
+/// How long ago the worker said what a status shows.
+pub fn age(stored: &BinlogStreamStatus, now: Timestamp) -> Option<Duration> {
+    let observed = stored.lag.as_ref()?.observed_at.as_ref()?.0;
+    Some(Duration::try_from(now.duration_since(observed)).unwrap_or_default())
 }
 
 /// The writes of one stream's status, as far as they matter for the next.
@@ -202,15 +209,15 @@ mod tests {
     fn flips_are_written_at_once_and_buckets_twice_a_minute() {
         let base = Instant::now();
         let mut writes = Writes::default();
-        assert_eq!(turn(Change::Bucket, &writes, base), Turn::Now);
+        assert_eq!(turn(Change::Bucket, &writes, None, base), Turn::Now);
         writes.note(Change::Bucket, base);
-        assert_eq!(turn(Change::Bucket, &writes, at(5, base)), Turn::Now);
+        assert_eq!(turn(Change::Bucket, &writes, None, at(5, base)), Turn::Now);
         writes.note(Change::Bucket, at(5, base));
         let wait = Turn::Later(Duration::from_secs(50));
-        assert_eq!(turn(Change::Bucket, &writes, at(10, base)), wait);
-        assert_eq!(turn(Change::Flip, &writes, at(10, base)), Turn::Now);
-        assert_eq!(turn(Change::Bucket, &writes, at(61, base)), Turn::Now);
-        assert_eq!(turn(Change::None, &writes, at(600, base)), Turn::Never);
+        assert_eq!(turn(Change::Bucket, &writes, None, at(10, base)), wait);
+        assert_eq!(turn(Change::Flip, &writes, None, at(10, base)), Turn::Now);
+        assert_eq!(turn(Change::Bucket, &writes, None, at(61, base)), Turn::Now);
+        assert_eq!(turn(Change::None, &writes, None, at(600, base)), Turn::Never);
     }
 
     #[test]
@@ -227,7 +234,7 @@ mod tests {
                 _ => Change::None,
             };
             let now = at(second, base);
-            match turn(change, &writes, now) {
+            match turn(change, &writes, None, now) {
                 Turn::Now => {
                     writes.note(change, now);
                     stored_ready = ready;
@@ -246,11 +253,11 @@ mod tests {
         let base = Instant::now();
         let mut writes = Writes::default();
         for _ in 0..100 {
-            assert_eq!(turn(Change::Urgent, &writes, base), Turn::Now);
+            assert_eq!(turn(Change::Urgent, &writes, None, base), Turn::Now);
             writes.note(Change::Urgent, base);
         }
-        assert_eq!(turn(Change::Flip, &writes, base), Turn::Later(WINDOW), "never longer");
-        assert_eq!(turn(Change::Flip, &writes, at(60, base)), Turn::Now);
+        assert_eq!(turn(Change::Flip, &writes, None, base), Turn::Later(WINDOW), "never longer");
+        assert_eq!(turn(Change::Flip, &writes, None, at(60, base)), Turn::Now);
     }
 
     #[test]
@@ -259,7 +266,26 @@ mod tests {
         let mut writes = Writes::default();
         writes.note(Change::Moved, base);
         let wait = Turn::Later(Duration::from_mins(4));
-        assert_eq!(turn(Change::Moved, &writes, at(60, base)), wait);
-        assert_eq!(turn(Change::Moved, &writes, at(300, base)), Turn::Now);
+        assert_eq!(turn(Change::Moved, &writes, None, at(60, base)), wait);
+        assert_eq!(turn(Change::Moved, &writes, None, at(300, base)), Turn::Now);
+    }
+
+    #[test]
+    fn positions_that_another_process_wrote_count_by_their_age() {
+        let observed_at = "2026-11-21T09:00:00Z";
+        let stored: BinlogStreamStatus = serde_json::from_value(serde_json::json!({
+            "lag": {"state": "CaughtUp", "text": "0s", "observedAt": observed_at},
+        }))
+        .unwrap();
+        let (writes, base) = (Writes::default(), Instant::now());
+        let turn = |seconds: i64| {
+            let observed: Timestamp = observed_at.parse().unwrap();
+            let now = observed + jiff::SignedDuration::from_secs(seconds);
+            turn(Change::Moved, &writes, age(&stored, now), base)
+        };
+        assert_eq!(turn(60), Turn::Later(Duration::from_mins(4)));
+        assert_eq!(turn(300), Turn::Now);
+        assert_eq!(turn(-9), Turn::Later(MOVED_AFTER), "by a clock that is ahead");
+        assert_eq!(age(&BinlogStreamStatus::default(), Timestamp::UNIX_EPOCH), None);
     }
 }

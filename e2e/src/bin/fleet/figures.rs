@@ -18,12 +18,12 @@ const APPLY: f64 = 3.0;
 /// What one fleet took.
 pub struct Line {
     pub streams: usize,
-    /// Until all were made and Ready.
+    /// Until all were made and Ready, before the first checkpoints.
     pub ready: Duration,
-    /// Cold start: until the caches were filled, until each stream was reconciled and none was queued, and until every
-    /// status was current again.
+    /// Cold start: until the caches were filled, and until each stream was reconciled, each worker heard and none queued.
     pub filled: Duration,
     pub drained: Duration,
+    /// Another after which every status has to be written: until that was done.
     pub current: Duration,
     /// The steady state: how long it was looked at, and what was taken and asked meanwhile.
     pub span: Duration,
@@ -51,7 +51,7 @@ impl Line {
         let (writes, drained) = (self.rate(self.operator.writes()), self.drained.as_secs_f64());
         format!(
             "| {} | {:.0} | {steady:.0} / {most:.0}{} | {:.1} | {writes:.2}{} | {:.2} | {:.2} | {:.1} / {:.1} | {:.0} \
-             / {drained:.0}{} / {:.0} | {:.2} | {} |\n",
+             / {drained:.0}{} | {:.2} | {} | {:.0} |\n",
             grouped(self.streams),
             self.ready.as_secs_f64(),
             missed(most, MEMORY),
@@ -63,9 +63,9 @@ impl Line {
             milliseconds(0.99),
             self.filled.as_secs_f64(),
             missed(drained, COLD),
-            self.current.as_secs_f64(),
             self.restarted.writes() as f64 / self.streams as f64,
             self.restarted.watches(),
+            self.current.as_secs_f64(),
         )
     }
 }
@@ -73,10 +73,10 @@ impl Line {
 /// The table of the fleets.
 pub fn table(lines: &[Line]) -> String {
     let head = "| Streams | Ready, s | memory, MiB, steady / most | CPU, % of a core | operator's writes | its reads | \
-                workers' writes | reconcile, ms, p50 / p99 | cold, s, caches / drained / current | its writes a stream | \
-                its watches |\n\
-                |---|---|---|---|---|---|---|---|---|---|---|\n";
-    let bars = format!("| to reach | | {MEMORY:.0} | | {WRITES:.0} | | | | {COLD:.0} | | |\n");
+                workers' writes | reconcile, ms, p50 / p99 | cold, s, caches / drained | its writes a stream | \
+                its watches | all changed, s |\n\
+                |---|---|---|---|---|---|---|---|---|---|---|---|\n";
+    let bars = format!("| to reach | | {MEMORY:.0} | | {WRITES:.0} | | | | {COLD:.0} | | | |\n");
     head.to_owned() + &lines.iter().map(Line::row).collect::<String>() + &bars
 }
 

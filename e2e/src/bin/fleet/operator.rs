@@ -93,14 +93,18 @@ impl Operator {
         seen.get(seen.len() / 2).copied().context(|| "the time to watch is too short")
     }
 
-    /// Waits until it has reconciled that many and no wake-up waits.
+    /// Waits until it has reconciled that many and heard as many workers, and no wake-up waits.
     pub async fn drained(&self, count: usize) -> Result<()> {
         until("the operator's queue is drained", LIMIT, || async {
             let text = self.metrics().await?;
             let done = value(&text, "binlog_operator_reconciles_total").unwrap_or_default();
             let queued = value(&text, "binlog_operator_queued").unwrap_or_default();
-            let drained = done >= count as f64 && queued < 1.0;
-            Ok::<_, Failure>(Look::holds(drained, || format!("{done} reconciles, {queued} queued")))
+            let heard = value(&text, "binlog_operator_polls_total{outcome=\"answered\"}");
+            let heard = heard.unwrap_or_default();
+            let drained = done.min(heard) >= count as f64 && queued < 1.0;
+            Ok::<_, Failure>(Look::holds(drained, || {
+                format!("{done} reconciles, {heard} answers, {queued} queued")
+            }))
         })
         .await
     }

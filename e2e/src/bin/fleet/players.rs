@@ -31,6 +31,7 @@ use kube::{Client, Config};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::follow::follow;
@@ -64,6 +65,8 @@ pub struct Players {
 struct Cast {
     workers: Mutex<HashMap<IpAddr, Arc<Worker>>>,
     changes: AtomicUsize,
+    /// Ends the time before the first checkpoints.
+    saving: CancellationToken,
     maps: Client,
     writes: Semaphore,
     /// Checkpoints written and not written.
@@ -87,6 +90,7 @@ impl Players {
         let cast = Arc::new(Cast {
             workers: Mutex::default(),
             changes: AtomicUsize::new(1),
+            saving: CancellationToken::new(),
             maps: client(&stage.players).await?,
             writes: Semaphore::new(WRITES),
             saved: AtomicU64::default(),
@@ -100,6 +104,12 @@ impl Players {
         let followed = tokio::spawn(enter(pods, Arc::clone(&cast)));
         let tasks = [served, followed].map(AbortOnDropHandle::new);
         Ok(Self { cast, _tasks: tasks })
+    }
+
+    /// Has them save checkpoints from now on: those of thousands would take the control plane's time while it makes
+    /// the others' pods.
+    pub fn save(&self) {
+        self.cast.saving.cancel();
     }
 
     /// Every source tells another version of itself from now on.
@@ -147,7 +157,7 @@ async fn enter(pods: Api<Pod>, cast: Arc<Cast>) {
         if let Some(worker) = Worker::of(pod) {
             let worker = Arc::new(worker);
             lock(&cast.workers).insert(address, Arc::clone(&worker));
-            tokio::spawn(checkpoints(Arc::downgrade(&cast), worker));
+            tokio::spawn(checkpoints(Arc::downgrade(&cast), cast.saving.clone(), worker));
         }
     };
     if let Err(failure) = follow(pods, SELECTOR, entered).await {
@@ -186,7 +196,8 @@ fn response(said: Option<&WorkerStatus>) -> Response<Full<Bytes>> {
 }
 
 /// One a minute, each worker at a second of its own.
-async fn checkpoints(cast: std::sync::Weak<Cast>, worker: Arc<Worker>) {
+async fn checkpoints(cast: std::sync::Weak<Cast>, saving: CancellationToken, worker: Arc<Worker>) {
+    saving.cancelled().await;
     let first = Duration::from_millis(worker.number * 7919 % 60_000);
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + first, CHECKPOINT_EVERY);
     loop {
